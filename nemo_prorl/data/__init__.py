@@ -1,0 +1,1 @@
+"""Prompts, completions, groups and batches; where prompts come from and how sources are mixed."""

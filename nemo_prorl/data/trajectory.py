@@ -1,0 +1,88 @@
+"""What came of a prompt: completions, their verdicts, and the group they form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nemo_prorl.data.prompt import Prompt
+from nemo_prorl.errors import ShapeError
+
+FinishReason = Literal["stop", "length", "abort"]
+Outcome = Literal["scored", "no_answer", "timeout", "error"]
+OUTCOMES: tuple[str, ...] = get_args(Outcome)
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One sampled answer. `stop` means that its last token is an end token; `length` that it was cut.
+
+    `token_ids` is int32 [T] and keeps the end token; `logprobs` is the sampler's float32 [T], or None when the sampler
+    doesn't know them; `text` is the decoded answer without special tokens.
+    """
+
+    token_ids: NDArray[np.int32]
+    logprobs: NDArray[np.float32] | None
+    finish_reason: FinishReason
+    text: str
+
+    def __post_init__(self) -> None:
+        if self.token_ids.ndim != 1 or self.token_ids.dtype != np.int32:
+            raise ShapeError(f"Completion.token_ids is {self.token_ids.dtype} {self.token_ids.shape}, expected int32 [T]")
+        if len(self.token_ids) == 0:
+            raise ShapeError("Completion.token_ids is empty; an engine must give at least one token")
+        if self.logprobs is not None and self.logprobs.shape != self.token_ids.shape:
+            raise ShapeError(f"Completion.logprobs is {self.logprobs.shape}, token_ids {self.token_ids.shape}")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A reward in [0, 1] and why. Only `scored` and `no_answer` speak of the text; the others of the verifier itself."""
+
+    reward: float
+    reason: str = ""
+    outcome: Outcome = "scored"
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.reward <= 1.0:  # also refuses NaN
+            raise ShapeError(f"Verdict.reward is {self.reward}, expected a number in [0, 1] ({self.reason})")
+        if self.outcome not in OUTCOMES:
+            raise ShapeError(f"Verdict.outcome is {self.outcome!r}, expected one of {OUTCOMES}")
+
+
+@dataclass(frozen=True)
+class Group:
+    """A prompt, its n completions and their verdicts; worth training on only if rewards differ (dynamic sampling).
+
+    `shaped_rewards` are what advantages are computed from; they equal the verifier's rewards unless a shaping rule
+    changed them. Whether a group teaches is always decided on the verifier's own rewards.
+    """
+
+    prompt: Prompt
+    completions: tuple[Completion, ...]
+    verdicts: tuple[Verdict, ...]
+    shaped_rewards: tuple[float, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if not self.completions or len(self.completions) != len(self.verdicts):
+            raise ShapeError(
+                f"Group {self.prompt.uid!r} has {len(self.completions)} completions and {len(self.verdicts)} verdicts"
+            )
+        if not self.shaped_rewards:
+            object.__setattr__(self, "shaped_rewards", self.rewards)
+        if len(self.shaped_rewards) != len(self.verdicts):
+            raise ShapeError(f"Group {self.prompt.uid!r}: {len(self.shaped_rewards)} shaped rewards for {len(self.verdicts)}")
+
+    @property
+    def rewards(self) -> tuple[float, ...]:
+        """The verifier's rewards, one a completion."""
+        return tuple(verdict.reward for verdict in self.verdicts)
+
+    @property
+    def teaches(self) -> bool:
+        """False when all rewards are equal: then every advantage is 0 (max - min, since a standard deviation leaks)."""
+        return max(self.rewards) > min(self.rewards)

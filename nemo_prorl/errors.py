@@ -1,0 +1,52 @@
+"""Everything that can go wrong and that we can explain.
+
+    ProRLError                 exit code 1
+    ├── ConfigError                      2   a setting is wrong; nothing was built
+    ├── DataError                        3   a row, a file or a mixture can't be used
+    │   └── ShapeError                   3   a record was born with parts that don't fit each other
+    ├── WeightsError                     4   a model folder is missing, incomplete or of an unknown kind
+    ├── CheckpointError                  5   a checkpoint can't be written or read
+    ├── RolloutError                     6   no groups that teach within the cap, or an engine that misbehaves
+    ├── VerifierError                    7   verifiers fail so often that rewards can't be trusted
+    └── TrainingError                    8   the update itself is wrong: not-a-number loss or gradient
+
+Every message says where, what was found, what is allowed, and what to do. Text from a model is never an error.
+"""
+
+
+class ProRLError(Exception):
+    """The root. `exit_code` is what the process returns when nobody catches it."""
+
+    exit_code = 1
+
+
+class ConfigError(ProRLError):
+    exit_code = 2
+
+
+class DataError(ProRLError):
+    exit_code = 3
+
+
+class ShapeError(DataError):
+    pass
+
+
+class WeightsError(ProRLError):
+    exit_code = 4
+
+
+class CheckpointError(ProRLError):
+    exit_code = 5
+
+
+class RolloutError(ProRLError):
+    exit_code = 6
+
+
+class VerifierError(ProRLError):
+    exit_code = 7
+
+
+class TrainingError(ProRLError):
+    exit_code = 8

@@ -1,0 +1,56 @@
+"""What every rollout engine does, and the table of engines.
+
+An engine knows three verbs. It eats the same stream of Hugging Face named tensors that converters and the export
+use, so that any trainer can feed any engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from nemo_prorl.data.prompt import Prompt
+from nemo_prorl.data.sampling import SamplingParams
+from nemo_prorl.data.trajectory import Completion
+
+ROLLOUT_ENGINES = {
+    "transformers": "nemo_prorl.rollout.transformers_engine:TransformersEngine",  # CPU, the default
+    "scripted": "nemo_prorl.rollout.scripted_engine:ScriptedEngine",  # answers from a list, for tests
+}
+
+
+class Sampled(NamedTuple):
+    """A completion and where it belongs: `prompt` and `sample` count from 0 in the call's order."""
+
+    prompt: int
+    sample: int
+    completion: Completion
+
+
+class RolloutEngine(Protocol):
+    """Samples completions. Rewards and Megatron are unknown here."""
+
+    def load_weights(self, stream: Iterable[tuple[str, Tensor]]) -> None:
+        """Take the policy's newest weights. Every tensor of the model must come, under its Hugging Face name.
+
+        Raises:
+            WeightsError: a tensor is missing, unknown, or of another shape; all of them are listed.
+        """
+        ...
+
+    def generate(self, prompts: Sequence[Prompt], sampling: SamplingParams) -> Iterator[Sampled]:
+        """`sampling.samples_per_prompt` completions of every prompt, each as soon as it is finished, in any order.
+
+        Closing the iterator drops what isn't finished. A completion's tokens depend on `sampling.completion_seed` and
+        the weights alone, not on what else is in the call (up to float arithmetic).
+
+        Raises:
+            RolloutError: a prompt leaves no room for a response.
+        """
+        ...
+
+    def release(self) -> None:
+        """Give back what generation alone needs (caches); weights may go too. `load_weights` comes before more work."""
+        ...

@@ -1,0 +1,106 @@
+"""The other ranks, as the trainer sees them.
+
+Every rank runs the same program. Rollouts are shared out over all ranks (`rank` of `size`); the update is shared out
+over data-parallel ranks (`data_rank` of `data_size`): ranks of one tensor x pipeline group train on the same data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+from nemo_prorl.errors import TrainingError
+
+T = TypeVar("T")
+
+
+class World(Protocol):
+    """What a rank can ask of the others. Every method is collective: all ranks call it, in the same order."""
+
+    rank: int
+    size: int
+    data_rank: int
+    data_size: int
+
+    @property
+    def is_main(self) -> bool:
+        """True on the one rank that writes files and talks to the user."""
+        ...
+
+    def gather(self, value: T) -> list[T]:
+        """Every rank's `value`, in rank order, on every rank."""
+        ...
+
+    def broadcast(self, value: T) -> T:
+        """The main rank's `value` on every rank."""
+        ...
+
+    def share_out(self, held: Mapping[int, T], wanted: Sequence[int]) -> list[T]:
+        """Items by key: this rank gives the ones it holds and gets those it wants, in the order of `wanted`."""
+        ...
+
+    def barrier(self) -> None:
+        """Return when every rank has come here."""
+        ...
+
+
+class LocalWorld:
+    """One process and nobody else."""
+
+    rank = data_rank = 0
+    size = data_size = 1
+    is_main = True
+
+    def gather(self, value: T) -> list[T]:
+        return [value]
+
+    def broadcast(self, value: T) -> T:
+        return value
+
+    def share_out(self, held: Mapping[int, T], wanted: Sequence[int]) -> list[T]:
+        return [_item(held, key) for key in wanted]
+
+    def barrier(self) -> None:
+        pass
+
+
+class TorchWorld:
+    """Ranks of a `torch.distributed` process group that carries CPU objects (gloo, or gloo beside NCCL)."""
+
+    def __init__(self, *, data_rank: int, data_size: int, group: Any = None) -> None:
+        import torch.distributed as dist
+
+        self._dist, self._group = dist, group
+        self.rank, self.size = dist.get_rank(group), dist.get_world_size(group)
+        self.data_rank, self.data_size = data_rank, data_size
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def gather(self, value: T) -> list[T]:
+        values: list[Any] = [None] * self.size
+        self._dist.all_gather_object(values, value, group=self._group)
+        return values
+
+    def broadcast(self, value: T) -> T:
+        values: list[Any] = [value]
+        self._dist.broadcast_object_list(values, src=0, group=self._group)
+        return values[0]
+
+    def share_out(self, held: Mapping[int, T], wanted: Sequence[int]) -> list[T]:
+        # An item travels to every rank: simple, and small beside a step (int32 tokens and float32 logprobs).
+        needed = set().union(*self.gather(set(wanted)))
+        everything: dict[int, T] = {}
+        for part in self.gather({key: item for key, item in held.items() if key in needed}):
+            everything.update(part)
+        return [_item(everything, key) for key in wanted]
+
+    def barrier(self) -> None:
+        self._dist.barrier(group=self._group)
+
+
+def _item(items: Mapping[int, T], key: int) -> T:
+    if key not in items:
+        raise TrainingError(f"share_out: no rank holds item {key}; this is a bug in the caller, please report it")
+    return items[key]
