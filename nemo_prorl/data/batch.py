@@ -97,8 +97,11 @@ class RolloutBatch:
         return self.tokens_BS.shape[0]
 
     def with_(self, **tensors: Tensor) -> RolloutBatch:
-        """A batch with more known about it: `advantages` [G, N] or [B, T], `old_logprobs`, `reference_logprobs` [B, T]."""
-        named = {f"{name}_BT": tensor for name, tensor in tensors.items()}
+        """A batch with more known about it.
+
+        `advantages` [G, N] or [B, T]; `old_logprobs`, `reference_logprobs` [B, T].
+        """
+        named: dict[str, Any] = {f"{name}_BT": tensor for name, tensor in tensors.items()}
         advantages = named.get("advantages_BT")
         if advantages is not None and advantages.shape == self.rewards_GN.shape:
             # One value for every token of a response (Eq. 2 is an advantage of the whole response).
@@ -117,7 +120,7 @@ class RolloutBatch:
         """Some rows, whole groups or single responses, cut to the longest of them."""
         index = torch.tensor(list(indices))
         S = int(self.lengths_B[index].max())
-        G, N = self.rewards_GN.shape
+        N = self.rewards_GN.shape[1]
         rewards = self.rewards_GN.reshape(-1)[index]
         picked: dict[str, Any] = {"tokens_BS": self.tokens_BS[index, :S], "temperature": self.temperature}
         picked["rewards_GN"] = rewards.view(-1, N) if len(index) % N == 0 else rewards.view(-1, 1)

@@ -31,7 +31,8 @@ class Completion:
 
     def __post_init__(self) -> None:
         if self.token_ids.ndim != 1 or self.token_ids.dtype != np.int32:
-            raise ShapeError(f"Completion.token_ids is {self.token_ids.dtype} {self.token_ids.shape}, expected int32 [T]")
+            found = f"{self.token_ids.dtype} {self.token_ids.shape}"
+            raise ShapeError(f"Completion.token_ids is {found}, expected int32 [T]")
         if len(self.token_ids) == 0:
             raise ShapeError("Completion.token_ids is empty; an engine must give at least one token")
         if self.logprobs is not None and self.logprobs.shape != self.token_ids.shape:
@@ -40,7 +41,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A reward in [0, 1] and why. Only `scored` and `no_answer` speak of the text; the others of the verifier itself."""
+    """A reward in [0, 1] and why. `scored` and `no_answer` speak of the text; the others of the verifier itself."""
 
     reward: float
     reason: str = ""
@@ -75,7 +76,8 @@ class Group:
         if not self.shaped_rewards:
             object.__setattr__(self, "shaped_rewards", self.rewards)
         if len(self.shaped_rewards) != len(self.verdicts):
-            raise ShapeError(f"Group {self.prompt.uid!r}: {len(self.shaped_rewards)} shaped rewards for {len(self.verdicts)}")
+            shaped, scored = len(self.shaped_rewards), len(self.verdicts)
+            raise ShapeError(f"Group {self.prompt.uid!r}: {shaped} shaped rewards for {scored} verdicts")
 
     @property
     def rewards(self) -> tuple[float, ...]:

@@ -1,0 +1,1 @@
+"""How good a policy is on problems it doesn't train on."""

@@ -1,0 +1,7 @@
+"""Where problems come from: the table of sources. Reading it imports nothing."""
+
+# Each is called with its name in the config, then its knobs; what it gives is a `base.Source`.
+SOURCES = {
+    "reasoning_gym": "nemo_prorl.data.sources.reasoning_gym:ReasoningGymSource",  # problems made on the fly
+    "jsonl": "nemo_prorl.data.sources.jsonl:JsonlSource",  # problems from a file
+}

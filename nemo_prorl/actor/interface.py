@@ -1,0 +1,152 @@
+"""What the trainer asks of a policy: NeMo-Aligner's interface with types, and what that interface forgot.
+
+`AlignableGenerativeInterface` names the phases (prepare / do / finish) that a NeMo-Aligner user knows. It leaves
+types, the inference logprobs, and everything about the reference and resuming to convention; here they are written
+down. This is the one file that imports nemo_aligner.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from nemo_aligner.models.alignable_interface import AlignableGenerativeInterface
+from torch import Tensor
+
+from nemo_prorl.algorithm.reduction import Metric
+from nemo_prorl.data.batch import RolloutBatch
+from nemo_prorl.data.prompt import Prompt
+from nemo_prorl.data.sampling import SamplingParams
+from nemo_prorl.recipe import Stage
+from nemo_prorl.rollout.engine import Sampled
+
+Metrics = dict[str, Metric]
+
+
+class PolicyActor(AlignableGenerativeInterface):  # type: ignore[misc]
+    """The policy under training. Every method is collective: all ranks call it, in the same order."""
+
+    @abstractmethod
+    def enter_stage(self, stage: Stage) -> None:
+        """Use the stage's settings (KL weight) from now on."""
+
+    # -- rollouts ----------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def prepare_for_inference(self) -> None:
+        """Give the rollout engine the newest weights. Use `phases.inference_phase`."""
+
+    @abstractmethod
+    def infer(self, prompts: Sequence[Prompt], sampling: SamplingParams) -> Iterator[Sampled]:
+        """Sample completions; see `RolloutEngine.generate`."""
+
+    @abstractmethod
+    def finish_inference(self) -> None:
+        """Let the rollout engine give its memory back."""
+
+    # -- logprobs ----------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def get_inference_log_probs(self, batch: RolloutBatch) -> Tensor:
+        """The present policy's logprobs of `batch`, [B, T] float32, at `batch.temperature`: pi_old of Eq. 1."""
+
+    @abstractmethod
+    def get_init_policy_logprobs(self, batch: RolloutBatch) -> Tensor:
+        """The reference policy's logprobs of `batch`, [B, T] float32, at `batch.temperature`: pi_ref of Eq. 4."""
+
+    # -- training ----------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def prepare_for_training(self) -> None:
+        """Bring back what training needs in memory. Use `phases.training_phase`."""
+
+    @abstractmethod
+    def prepare_for_training_step(self) -> None:
+        """Clear gradients."""
+
+    @abstractmethod
+    def get_loss_and_metrics(
+        self, batch: RolloutBatch | Mapping[str, Any], forward_only: bool
+    ) -> tuple[Tensor, Metrics]:
+        """Loss of one update's groups and its metrics, both reduced over microbatches and data-parallel ranks.
+
+        With `forward_only` false the gradients of the mean loss are left in the gradient buffers. `batch` may also be
+        a mapping with NeMo-Aligner's keys: see `from_aligner`.
+        """
+
+    @abstractmethod
+    def finish_training_step(self) -> None:
+        """Reduce gradients over ranks, where the loss has not done it."""
+
+    @abstractmethod
+    def finish_training(self) -> None:
+        """Release what only training needs."""
+
+    # -- the reference, resets, checkpoints: not in NeMo-Aligner -----------------------------------------------------
+
+    @abstractmethod
+    def reset_reference(self) -> None:
+        """Make the present policy the reference (a ProRL hard reset)."""
+
+    @abstractmethod
+    def reset_optimizer(self) -> None:
+        """Fresh moments, step count and master weights; the learning rate goes on."""
+
+    @abstractmethod
+    def save_checkpoint(self, step: int, state: Mapping[str, Any]) -> Path:
+        """Write policy, optimizer, reference and `state`; whole or not at all."""
+
+    @abstractmethod
+    def restore_checkpoint(self) -> dict[str, Any] | None:
+        """Load the newest whole checkpoint and return its `state`; None when there is none."""
+
+    @abstractmethod
+    def export(self, folder: Path) -> None:
+        """Write the policy as a Hugging Face folder."""
+
+
+def to_aligner(batch: RolloutBatch) -> dict[str, Any]:
+    """The batch under the keys that NeMo-Aligner's GRPO actor reads."""
+    known = {
+        "response_tokens": batch.tokens_BS,
+        "prompt_lengths": batch.prompt_lengths_B,
+        "response_lengths": batch.lengths_B,  # as there: prompt and response together
+        "mask": batch.response_mask_BT.float(),
+        "rewards": batch.rewards_GN.reshape(-1),
+        "advantages": batch.advantages_BT,
+        "logprobs": batch.old_logprobs_BT,
+        "init_logprobs": batch.reference_logprobs_BT,
+        "inference_logprobs": batch.sampler_logprobs_BT,
+        "temperature": batch.temperature,
+        "samples_per_prompt": batch.rewards_GN.shape[1],
+    }
+    return {key: value for key, value in known.items() if value is not None}
+
+
+def from_aligner(batch: Mapping[str, Any]) -> RolloutBatch:
+    """A `RolloutBatch` from NeMo-Aligner's keys; `temperature` is required, since forgetting it is that code's bug."""
+    count = batch["response_tokens"].shape[0]
+    rewards_B = batch["rewards"] if "rewards" in batch else torch.zeros(count)
+    samples = batch["samples_per_prompt"] if "samples_per_prompt" in batch else 1
+    optional = {
+        ours: batch[theirs]
+        for ours, theirs in (
+            ("advantages_BT", "advantages"),
+            ("old_logprobs_BT", "logprobs"),
+            ("reference_logprobs_BT", "init_logprobs"),
+            ("sampler_logprobs_BT", "inference_logprobs"),
+        )
+        if theirs in batch
+    }
+    return RolloutBatch(
+        tokens_BS=batch["response_tokens"],
+        prompt_lengths_B=batch["prompt_lengths"],
+        lengths_B=batch["response_lengths"],
+        rewards_GN=rewards_B.view(-1, samples),
+        temperature=batch["temperature"],
+        domains_B=("math",) * count,
+        **optional,
+    )

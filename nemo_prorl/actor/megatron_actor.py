@@ -1,0 +1,140 @@
+"""The policy on Megatron Core."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from nemo_prorl.actor.export import Export
+from nemo_prorl.actor.interface import Metrics, PolicyActor, from_aligner
+from nemo_prorl.actor.reference import ReferencePolicy
+from nemo_prorl.algorithm.policy_loss import PolicyLoss
+from nemo_prorl.algorithm.reduction import Mean
+from nemo_prorl.data.batch import RolloutBatch
+from nemo_prorl.data.prompt import Prompt
+from nemo_prorl.data.sampling import SamplingParams
+from nemo_prorl.errors import ConfigError, TrainingError
+from nemo_prorl.megatron.checkpoint import Checkpoints
+from nemo_prorl.megatron.model import PolicyModel
+from nemo_prorl.megatron.optimizer import PolicyOptimizer
+from nemo_prorl.megatron.schedule import Schedule, TokenRows, TokenScores
+from nemo_prorl.megatron.weights import export_weights
+from nemo_prorl.recipe import Stage
+from nemo_prorl.rollout.engine import RolloutEngine, Sampled
+
+
+class MegatronActor(PolicyActor):
+    """`PolicyActor` over a Megatron model, its schedule and optimizer, and a rollout engine fed from its weights."""
+
+    def __init__(
+        self,
+        *,
+        model: PolicyModel,
+        schedule: Schedule,
+        optimizer: PolicyOptimizer,
+        reference: ReferencePolicy | None,
+        engine: RolloutEngine,
+        loss: PolicyLoss,
+        checkpoints: Checkpoints,
+        export: Export,
+    ) -> None:
+        self._model, self._schedule, self.optimizer = model, schedule, optimizer
+        self._reference, self._engine, self._loss = reference, engine, loss
+        self._checkpoints, self._export = checkpoints, export
+
+    def enter_stage(self, stage: Stage) -> None:
+        if stage.kl_weight > 0 and self._reference is None:
+            raise ConfigError(f"stage {stage.name!r} has kl_weight={stage.kl_weight} but no reference policy was built")
+        self._loss = replace(self._loss, kl_weight=stage.kl_weight)
+
+    def prepare_for_inference(self) -> None:
+        self._engine.load_weights(export_weights(self._model))
+
+    def infer(self, prompts: Sequence[Prompt], sampling: SamplingParams) -> Iterator[Sampled]:
+        return self._engine.generate(prompts, sampling)
+
+    def finish_inference(self) -> None:
+        self._engine.release()
+
+    def get_inference_log_probs(self, batch: RolloutBatch) -> Tensor:
+        return self._schedule.score(TokenRows(batch.tokens_BS, batch.lengths_B), batch.temperature).logprobs_BT.cpu()
+
+    def get_init_policy_logprobs(self, batch: RolloutBatch) -> Tensor:
+        if self._reference is None:
+            raise ConfigError("the reference's logprobs were asked for, but every stage has kl_weight=0")
+        return self._reference.logprobs(batch)
+
+    def prepare_for_training(self) -> None:
+        pass  # everything is resident; offloading belongs here
+
+    def prepare_for_training_step(self) -> None:
+        self.optimizer.zero_grad()
+
+    def get_loss_and_metrics(
+        self, batch: RolloutBatch | Mapping[str, Any], forward_only: bool
+    ) -> tuple[Tensor, Metrics]:
+        if not isinstance(batch, RolloutBatch):
+            batch = from_aligner(batch)
+        policy_loss = _LossOfRows(self._loss, batch)
+        rows = TokenRows(batch.tokens_BS, batch.lengths_B)
+        mean, metrics = self._schedule.train(rows, batch.temperature, policy_loss, forward_only=forward_only)
+        return mean.total / mean.count.clamp(min=1), {**metrics, "policy/total_loss": mean}
+
+    def finish_training_step(self) -> None:
+        pass  # Megatron's schedule has reduced the gradients already, overlapped with the last backward
+
+    def finish_training(self) -> None:
+        pass
+
+    def reset_reference(self) -> None:
+        if self._reference is not None:
+            self._reference.reset_to_policy()
+
+    def reset_optimizer(self) -> None:
+        self.optimizer.reset()
+
+    def save_checkpoint(self, step: int, state: Mapping[str, Any]) -> Path:
+        return self._checkpoints.save(step, self._model, self.optimizer, self._snapshots, state)
+
+    def restore_checkpoint(self) -> dict[str, Any] | None:
+        newest = self._checkpoints.newest()
+        if newest is None:
+            return None
+        return self._checkpoints.restore(newest, self._model, self.optimizer, self._snapshots)
+
+    def export(self, folder: Path) -> None:
+        self._export(self._model, folder)
+
+    @property
+    def _snapshots(self) -> dict[str, Any]:
+        return {} if self._reference is None else {"reference": self._reference.snapshot}
+
+
+class _LossOfRows:
+    """The policy loss of some rows of a batch, as `Schedule.train` asks for it microbatch by microbatch."""
+
+    def __init__(self, loss: PolicyLoss, batch: RolloutBatch) -> None:
+        if batch.advantages_BT is None or batch.old_logprobs_BT is None:
+            raise TrainingError("a batch needs advantages and old_logprobs before its loss can be taken; see `with_`")
+        self._loss, self._batch = loss, batch
+
+    def __call__(self, scores: TokenScores, row_indices: Tensor) -> tuple[Mean, Metrics]:
+        batch, width = self._batch, scores.logprobs_BT.shape[1]
+        device = scores.logprobs_BT.device
+
+        def rows(tensor_BT: Tensor | None) -> Tensor | None:
+            return None if tensor_BT is None else tensor_BT[row_indices.cpu(), :width].to(device)
+
+        return self._loss(
+            scores.logprobs_BT,
+            scores.entropies_BT,
+            advantages_BT=rows(batch.advantages_BT),
+            old_logprobs_BT=rows(batch.old_logprobs_BT),
+            reference_logprobs_BT=rows(batch.reference_logprobs_BT),
+            sampler_logprobs_BT=rows(batch.sampler_logprobs_BT),
+            mask_BT=rows(batch.response_mask_BT),
+        )

@@ -1,0 +1,101 @@
+"""What an update looked like from inside. Every function gives metrics by name; none has a gradient.
+
+Letters: B responses, T predicted tokens. Fractions and means are over tokens; where a name ends in `_positive` or
+`_negative`, over the tokens whose advantage has that sign. Inputs must be finite outside the mask.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nemo_prorl.algorithm.kl import k3
+from nemo_prorl.algorithm.objective import ClipBounds
+from nemo_prorl.algorithm.ratio import probability_ratio
+from nemo_prorl.algorithm.reduction import Metric, largest, smallest, token_mean
+
+
+@torch.no_grad()
+def policy_step(logp_BT: Tensor, old_logp_BT: Tensor, entropy_BT: Tensor, mask_BT: Tensor) -> dict[str, Metric]:
+    """How far the policy has moved since it sampled, and how undecided it is (nats).
+
+    approximate_kl estimates KL(old || policy) by k3. At the first update of a step it is 0 and every ratio 1, if all
+    logprobs are taken at the sampling temperature.
+    """
+    ratio_BT = probability_ratio(logp_BT - old_logp_BT)
+    return {
+        "policy/approximate_kl": token_mean(k3(old_logp_BT, logp_BT), mask_BT),
+        "policy/ratio_mean": token_mean(ratio_BT, mask_BT),
+        "policy/ratio_max": largest(ratio_BT, mask_BT),
+        "policy/ratio_min": smallest(ratio_BT, mask_BT),
+        "policy/entropy": token_mean(entropy_BT, mask_BT),
+    }
+
+
+@torch.no_grad()
+def clipping(
+    logp_BT: Tensor, old_logp_BT: Tensor, advantage_BT: Tensor, mask_BT: Tensor, bounds: ClipBounds
+) -> dict[str, Metric]:
+    """Where ratios leave their bounds, by side and by sign of the advantage.
+
+    `clip_...` fractions are the tokens that a bound robs of their gradient: below the lower one with a negative
+    advantage, above the upper one with a positive. `outside_...` are the others out of bounds, which it leaves alone.
+    """
+    ratio_BT = probability_ratio(logp_BT - old_logp_BT)
+    rising_BT, falling_BT = mask_BT & (advantage_BT > 0), mask_BT & (advantage_BT < 0)
+    low_BT, high_BT = ratio_BT < bounds.low, ratio_BT > bounds.high
+    held_BT = (rising_BT & high_BT) | (falling_BT & low_BT)
+    metrics: dict[str, Metric] = {
+        "policy/clip_low_fraction_negative": token_mean(low_BT.float(), falling_BT),
+        "policy/clip_high_fraction_positive": token_mean(high_BT.float(), rising_BT),
+        "policy/outside_low_fraction_positive": token_mean(low_BT.float(), rising_BT),
+        "policy/outside_high_fraction_negative": token_mean(high_BT.float(), falling_BT),
+    }
+    if bounds.dual is not None:
+        dual_BT = falling_BT & (ratio_BT > bounds.dual)
+        held_BT = held_BT | dual_BT
+        metrics["policy/dual_clip_fraction_negative"] = token_mean(dual_BT.float(), falling_BT)
+    metrics["policy/clip_fraction"] = token_mean(held_BT.float(), mask_BT)
+    return metrics
+
+
+@torch.no_grad()
+def reference_distance(
+    penalty_BT: Tensor, surrogate_BT: Tensor, mask_BT: Tensor, kl_weight: float
+) -> dict[str, Metric]:
+    """The KL to the reference, and how much it weighs: its share of a token's loss, both taken in size."""
+    weighted_BT = kl_weight * penalty_BT.abs()
+    size_BT = weighted_BT + surrogate_BT.abs()
+    share_BT = torch.where(size_BT > 0, weighted_BT / size_BT.clamp(min=torch.finfo(size_BT.dtype).tiny), 0.0)
+    return {
+        "kl/reference": token_mean(penalty_BT, mask_BT),
+        "kl/loss_share": token_mean(share_BT, mask_BT),
+    }
+
+
+@torch.no_grad()
+def sampler_mismatch(old_logp_BT: Tensor, sampler_logp_BT: Tensor, mask_BT: Tensor) -> dict[str, Metric]:
+    """How far the trainer's logprobs are from the sampler's, of the same weights and tokens: a health check.
+
+    multiplicative_error is the mean of exp(|old - sampler|): healthy below 1.02, alarming above 1.05 (NeMo-RL).
+    sequence_error_max is, of the worst response, exp of the mean |old - sampler|.
+    """
+    gap_BT = torch.where(mask_BT, (old_logp_BT - sampler_logp_BT).abs(), 0.0)
+    gap_B = gap_BT.sum(dim=1) / mask_BT.sum(dim=1).clamp(min=1)
+    probability_gap_BT = (old_logp_BT.exp() - sampler_logp_BT.exp()).abs()
+    return {
+        "policy/sampler_probability_difference": token_mean(probability_gap_BT, mask_BT),
+        "policy/sampler_multiplicative_error": token_mean(probability_ratio(gap_BT), mask_BT),
+        "policy/sampler_sequence_error_max": largest(probability_ratio(gap_B), mask_BT.any(dim=1)),
+        "policy/sampler_logprob_difference_max": largest(gap_BT, mask_BT),
+        "policy/sampler_kl": token_mean(k3(sampler_logp_BT, old_logp_BT), mask_BT),
+    }
+
+
+@torch.no_grad()
+def correction_weights(weight_BT: Tensor, mask_BT: Tensor, max_weight: float) -> dict[str, Metric]:
+    """What the sampler correction did: mean weight (healthy: near 1) and share of truncated tokens."""
+    return {
+        "policy/correction_weight": token_mean(weight_BT, mask_BT),
+        "policy/correction_clipped_fraction": token_mean((weight_BT >= max_weight).float(), mask_BT),
+    }

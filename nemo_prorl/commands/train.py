@@ -1,0 +1,21 @@
+"""`prorl train`: prolonged reinforcement learning through a recipe's stages."""
+
+from __future__ import annotations
+
+from nemo_prorl.commands.plan import training_plan
+from nemo_prorl.config.load import load_config
+from nemo_prorl.config.schema import ProRLConfig
+
+
+def run(arguments: list[str], *, dry_run: bool) -> int:
+    """Train, or with `dry_run` print the plan; `arguments` are Hydra overrides. Returns the exit code."""
+    config = load_config("train", arguments)
+    assert isinstance(config, ProRLConfig)
+    if dry_run:
+        print(training_plan(config))
+        return 0
+    from nemo_prorl import build  # torch and Megatron are loaded here, after the config has been found good
+
+    with build.training(config) as trainer:
+        trainer.fit()
+    return 0

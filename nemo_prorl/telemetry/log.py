@@ -1,0 +1,64 @@
+"""Log lines: the run's own on the console, everything worth keeping in one file a rank."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+OURS = "nemo_prorl"
+FORMAT = "%(asctime)s rank %(rank)d %(levelname)s %(name)s: %(message)s"
+
+
+def configure_logging(rank: int, level: str, file: Path | None) -> None:
+    """Send log records to the console and, appended, to `file`. Calling it again replaces the former settings.
+
+    Console (stderr): of rank 0 our own records from `level` on, of other ranks only warnings. Other libraries are heard
+    there from ERROR on: what Megatron, transformers and torch warn of is seldom news, and it is in the file.
+    File: our own records from `level` on, warnings of everybody, Python's own warnings included.
+    """
+    root = logging.getLogger()
+    for former in [handler for handler in root.handlers if isinstance(handler, _Ours)]:
+        root.removeHandler(former)
+        former.close()
+    handlers: list[logging.Handler] = [_Console(rank)]
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(_File(file))
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter(FORMAT, datefmt="%Y-%m-%d %H:%M:%S", defaults={"rank": rank}))
+        root.addHandler(handler)
+    logging.getLogger(OURS).setLevel(level)
+    logging.captureWarnings(True)
+
+
+class _Ours:
+    """Marks handlers that `configure_logging` made, so that it removes no others."""
+
+
+class _Console(_Ours, logging.Handler):
+    """Writes above a progress bar, if one is drawn, instead of through it."""
+
+    def __init__(self, rank: int) -> None:
+        super().__init__()
+        self._our_least = logging.NOTSET if rank == 0 else logging.WARNING
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        is_ours = record.name == OURS or record.name.startswith(OURS + ".")
+        return record.levelno >= (self._our_least if is_ours else logging.ERROR)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            # The stream is looked up late: whoever replaces sys.stderr also gets the log.
+            with tqdm.external_write_mode(file=sys.stderr):
+                sys.stderr.write(self.format(record) + "\n")
+                sys.stderr.flush()
+        except Exception:
+            self.handleError(record)
+
+
+class _File(_Ours, logging.FileHandler):
+    def __init__(self, file: Path) -> None:
+        super().__init__(file, encoding="utf-8")

@@ -1,0 +1,157 @@
+"""Metrics of a step, and where they go: metrics.jsonl always, TensorBoard by default, Weights & Biases when asked."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import yaml
+
+from nemo_prorl.algorithm.reduction import Max, Mean, Metric, Min, merge
+from nemo_prorl.config.schema import TelemetryConfig
+from nemo_prorl.data.trajectory import Group
+from nemo_prorl.errors import TrainingError
+from nemo_prorl.telemetry.records import METRICS_FILE, SAMPLES_FILE, RecordFile
+from nemo_prorl.telemetry.sinks import Sink, check_installed, open_sinks
+
+Kind = Literal["train", "validation", "reset", "sft"]
+
+
+class StepMetrics:
+    """Gathers what the parts of a step report.
+
+    Means, maxima and minima add up over the updates of the step; of plain numbers the last one stays.
+    """
+
+    def __init__(self) -> None:
+        self._metrics: dict[str, Metric] = {}
+        self._numbers: dict[str, float] = {}
+
+    def add(self, values: Mapping[str, Metric | float]) -> StepMetrics:
+        """Take in `values`; returns itself."""
+        metrics = {name: value for name, value in values.items() if isinstance(value, Mean | Max | Min)}
+        self._metrics = merge(self._metrics, metrics)
+        self._numbers.update({name: float(v) for name, v in values.items() if not isinstance(v, Mean | Max | Min)})
+        return self
+
+    def keep_first(self, values: Mapping[str, Metric], names: Iterable[str]) -> StepMetrics:
+        """Of `names`, also keep the first value ever given, as <name>_first_update; returns itself."""
+        for name in names:
+            if name in values:
+                self._numbers.setdefault(f"{name}_first_update", values[name].value)
+        return self
+
+    def values(self) -> dict[str, float]:
+        """Everything as numbers, in order of name."""
+        everything = self._numbers | {name: metric.value for name, metric in self._metrics.items()}
+        return dict(sorted(everything.items()))
+
+
+class MetricsLog:
+    """The run's record. Only the main rank writes; every rank may call everything.
+
+    metrics.jsonl  {"step", "kind": train | validation | reset | sft, "note" if any, "time/unix_seconds", metrics ...}
+    samples.jsonl  a few completions of each step, with reward and outcome
+    config.yaml    the resolved configuration
+    """
+
+    def __init__(self, run_dir: Path, config: TelemetryConfig, *, is_main: bool, resolved: Mapping[str, Any]) -> None:
+        check_installed(config)
+        self._run_dir, self._config, self._is_main, self._resolved = run_dir, config, is_main, resolved
+        self._records, self._samples = RecordFile(run_dir / METRICS_FILE), RecordFile(run_dir / SAMPLES_FILE)
+        self._sinks: Sequence[Sink] = ()
+
+    def resume(self, step: int | None) -> None:
+        """Begin writing after `step`, forgetting what was written later; None begins a new record."""
+        if not self._is_main:
+            return
+        self._run_dir.mkdir(parents=True, exist_ok=True)
+        _write_config(self._run_dir / "config.yaml", self._resolved)
+        self._records.resume(step)
+        self._samples.resume(step)
+        first_step = 0 if step is None else step + 1
+        self._sinks = open_sinks(self._run_dir, self._config, self._resolved, first_step=first_step)
+
+    def write(self, step: int, values: Mapping[str, float], kind: Kind = "train", note: str | None = None) -> None:
+        """One record; `note` is text for the reader: the stage's name, the reason of a reset.
+
+        Raises:
+            TrainingError: a value is not a finite number.
+        """
+        numbers = {name: _finite(step, name, value) for name, value in values.items()}
+        if not self._is_main:
+            return
+        head: dict[str, Any] = {"step": step, "kind": kind}
+        if note is not None:
+            head["note"] = note
+        self._records.append({**head, "time/unix_seconds": time.time(), **numbers})
+        for sink in self._sinks:
+            sink.write(step, numbers)
+
+    def examples(self, step: int, groups: Sequence[Group]) -> None:
+        """The step's first completions, one of each group in turn, as many as telemetry.samples_per_step says."""
+        if self._is_main:
+            for record in islice(_sample_records(groups), self._config.samples_per_step):
+                self._samples.append({"step": step, **record})
+
+    def close(self) -> None:
+        self._records.close()
+        self._samples.close()
+        for sink in self._sinks:
+            sink.close()
+        self._sinks = ()
+
+    def __enter__(self) -> MetricsLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _finite(step: int, name: str, value: float) -> float | int:
+    """`value` as a plain number; whole numbers stay whole."""
+    if not math.isfinite(value):
+        raise TrainingError(
+            f"metric {name!r} at step {step} is {value}; metrics are finite numbers. Look at the steps before it in "
+            f"{METRICS_FILE} (entropy, KL, grad_norm) and at the last checkpoint; a smaller optimizer.lr often helps"
+        )
+    return int(value) if isinstance(value, int) else float(value)
+
+
+def _sample_records(groups: Sequence[Group]) -> Iterable[dict[str, Any]]:
+    for number in range(max((len(group.completions) for group in groups), default=0)):
+        for group in groups:
+            if number < len(group.completions):
+                yield _sample_record(group, number)
+
+
+def _sample_record(group: Group, number: int) -> dict[str, Any]:
+    prompt, completion, verdict = group.prompt, group.completions[number], group.verdicts[number]
+    return {
+        "uid": prompt.uid,
+        "domain": prompt.domain,
+        "task": prompt.task,
+        "prompt": "\n".join(message["content"] for message in prompt.messages),
+        "response": completion.text,
+        "reward": verdict.reward,
+        "shaped_reward": group.shaped_rewards[number],
+        "outcome": verdict.outcome,
+        "reason": verdict.reason,
+        "finish_reason": completion.finish_reason,
+        "prompt_tokens": len(prompt.token_ids),
+        "response_tokens": len(completion.token_ids),
+    }
+
+
+def _write_config(path: Path, resolved: Mapping[str, Any]) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(yaml.safe_dump(dict(resolved), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    os.replace(partial, path)

@@ -1,0 +1,82 @@
+"""What a user sees while waiting: one readable line a step, and on a terminal a bar below it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TextIO
+
+from tqdm import tqdm
+
+log = logging.getLogger(__name__)
+
+# What a line shows, in order: metric, its name in the line, format.
+SHOWN = (
+    ("sft/loss", "loss", ".4f"),
+    ("reward/sampled_mean", "reward", ".3f"),
+    ("reward/kept_mean", "kept", ".3f"),
+    ("policy/entropy", "entropy", ".3f"),
+    ("kl/reference", "KL", ".4f"),
+    ("rollout/response_tokens_mean", "tokens", ".1f"),
+    ("optimizer/grad_norm", "grad", ".3f"),
+    ("optimizer/lr", "lr", ".1e"),
+    ("time/step_seconds", "seconds", ".1f"),
+)
+
+
+class Progress:
+    """Tells how far a run of `total` steps has come. Lines go through the log, so they are in its file as well."""
+
+    def __init__(self, total: int, *, is_main: bool, stream: TextIO | None = None) -> None:
+        stream = sys.stderr if stream is None else stream
+        self._total, self._is_main = total, is_main
+        has_bar = is_main and stream.isatty()
+        self._bar = tqdm(total=total, unit="step", file=stream, dynamic_ncols=True, leave=False) if has_bar else None
+
+    def resume(self, step: int) -> None:
+        """The run stands after `step` steps."""
+        if self._bar is not None:
+            self._bar.reset(total=self._total)
+            self._bar.initial = step  # speed and time left are judged by this life's own steps
+            self._bar.update(step)
+            self._bar.refresh()
+
+    def step(self, step: int, stage: str, values: Mapping[str, float]) -> None:
+        """Step number `step`, from 1, is done."""
+        if not self._is_main:
+            return
+        log.info("%s", line_of(step, self._total, stage, values))
+        if self._bar is not None:
+            self._bar.update(step - self._bar.n)
+
+    def say(self, text: str) -> None:
+        """A line about something other than a step."""
+        if self._is_main:
+            log.info("%s", text)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def line_of(step: int, total: int, stage: str, values: Mapping[str, float]) -> str:
+    """The line of a step; metrics that the step doesn't have are left out.
+
+    >>> line_of(7, 90, "s1", {"reward/sampled_mean": 0.5, "kl/reference": 0.001, "time/step_seconds": 2.0})
+    'step  7/90 s1 | reward 0.500 | KL 0.0010 | seconds 2.0'
+    """
+    parts = [f"step {step:>{len(str(total))}}/{total} {stage}"]
+    if "rollout/no_group_taught" in values:
+        parts.append("no group taught, policy unchanged")
+    parts += [f"{short} {values[name]:{form}}" for name, short, form in SHOWN if name in values]
+    return " | ".join(parts)

@@ -1,0 +1,82 @@
+"""Files of one JSON object a line that survive being killed: metrics.jsonl and samples.jsonl.
+
+Every record has a "step". A float is written as its shortest exact form, so two runs can be compared bit for bit.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from nemo_prorl.errors import DataError
+
+log = logging.getLogger(__name__)
+
+METRICS_FILE = "metrics.jsonl"
+SAMPLES_FILE = "samples.jsonl"
+
+
+class RecordFile:
+    """Appends records; each is on the disk when `append` returns."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: TextIO | None = None
+
+    def resume(self, step: int | None) -> None:
+        """Open for appending, after dropping what came later than `step` (None: everything) and a torn last line."""
+        self.close()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        _keep_up_to(self.path, step)
+        self._file = self.path.open("a", encoding="utf-8")
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        if self._file is None:
+            raise DataError(f"{self.path} isn't open for writing; call resume() first")
+        # One write call: a kill leaves at most one torn line, and it is the last.
+        self._file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def read_records(path: Path, kind: str | None = None) -> list[dict[str, Any]]:
+    """The whole records of a file in order, of one `kind` or of all; none when there is no file."""
+    records = (record for record, _ in _parsed(path)) if path.exists() else ()
+    return [record for record in records if kind is None or record["kind"] == kind]
+
+
+def _keep_up_to(path: Path, step: int | None) -> None:
+    """Rewrite `path` beside itself and rename, so that a kill in the midst of it loses nothing."""
+    if not path.exists():
+        return
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as kept:
+        if step is not None:
+            kept.writelines(line for record, line in _parsed(path) if record["step"] <= step)
+        kept.flush()
+        os.fsync(kept.fileno())
+    os.replace(partial, path)
+
+
+def _parsed(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
+    """Records and the lines they stand in. A line that isn't a whole record is named in the log and left out."""
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                record = json.loads(line)
+                whole = line.endswith("\n") and isinstance(record, dict) and isinstance(record["step"], int)
+            except (ValueError, KeyError):
+                whole = False
+            if whole:
+                yield record, line
+            else:
+                log.warning("%s line %d isn't a whole record and is left out: %.60r", path, number, line)

@@ -1,0 +1,92 @@
+"""Where metrics go besides metrics.jsonl."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+from nemo_prorl.config.schema import TelemetryConfig
+from nemo_prorl.errors import ConfigError
+
+
+class Sink(Protocol):
+    def write(self, step: int, values: Mapping[str, float]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def check_installed(config: TelemetryConfig) -> None:
+    """Refuse a sink whose package is missing, on every rank and before any training.
+
+    Raises:
+        ConfigError: names the setting, the package, and how to do without.
+    """
+    if config.tensorboard and find_spec("tensorboard") is None:
+        raise ConfigError(
+            "telemetry.tensorboard=true, but the package tensorboard is not installed. "
+            "Run 'pip install tensorboard', or set telemetry.tensorboard=false"
+        )
+    if config.wandb_project is not None and find_spec("wandb") is None:
+        raise ConfigError(
+            f"telemetry.wandb_project={config.wandb_project!r}, but the package wandb is not installed. "
+            "Run 'pip install wandb', or set telemetry.wandb_project=null"
+        )
+
+
+def open_sinks(
+    run_dir: Path, config: TelemetryConfig, resolved: Mapping[str, Any], *, first_step: int
+) -> tuple[Sink, ...]:
+    """The sinks that `config` asks for. What an earlier life of the run logged from `first_step` on is overlaid."""
+    sinks: list[Sink] = []
+    if config.tensorboard:
+        sinks.append(TensorBoardSink(run_dir / "tensorboard", first_step=first_step))
+    if config.wandb_project is not None:
+        sinks.append(WandbSink(config.wandb_project, run_dir, resolved))
+    return tuple(sinks)
+
+
+class TensorBoardSink:
+    """Scalars in an event file; `purge_step` makes TensorBoard hide the steps that a killed run did in vain."""
+
+    def __init__(self, folder: Path, *, first_step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder), purge_step=first_step)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class WandbSink:
+    """One W&B run for each run folder, however often it is resumed: its id is kept in wandb_id.txt."""
+
+    def __init__(self, project: str, run_dir: Path, resolved: Mapping[str, Any]) -> None:
+        import wandb
+
+        kept = run_dir / "wandb_id.txt"
+        if not kept.exists():
+            kept.write_text(uuid.uuid4().hex[:12] + "\n", encoding="utf-8")
+        self._run = wandb.init(
+            project=project,
+            name=run_dir.name,
+            id=kept.read_text(encoding="utf-8").strip(),
+            dir=str(run_dir),
+            config=dict(resolved),
+            resume="allow",
+        )
+        # W&B's own step only grows; a resumed run goes back, so the trainer's step is the axis.
+        self._run.define_metric("*", step_metric="step")
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        self._run.log({"step": step, **values})
+
+    def close(self) -> None:
+        self._run.finish()

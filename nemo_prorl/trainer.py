@@ -1,0 +1,221 @@
+"""The story: stages, steps, validation, resets, checkpoints. It can be read alone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from nemo_prorl.actor.interface import PolicyActor
+from nemo_prorl.actor.phases import inference_phase, training_phase
+from nemo_prorl.algorithm.advantage import group_relative
+from nemo_prorl.data.batch import RolloutBatch
+from nemo_prorl.data.mixture import Mixture
+from nemo_prorl.data.sampling import SamplingParams
+from nemo_prorl.recipe import Recipe, Stage, TrainingState
+from nemo_prorl.rollout.collector import Collector
+from nemo_prorl.telemetry.metrics import MetricsLog, StepMetrics
+from nemo_prorl.telemetry.progress import Progress
+from nemo_prorl.telemetry.timer import Timer
+from nemo_prorl.world import World
+
+log = logging.getLogger(__name__)
+
+
+# At a step's first update the policy still is pi_old: its ratios are 1. These metrics are also kept apart for it.
+FIRST_UPDATE_METRICS = ("policy/approximate_kl", "policy/ratio_max", "policy/ratio_min")
+
+
+class Optimizer(Protocol):
+    """The one verb the step needs of an optimizer."""
+
+    def step(self) -> dict[str, float]: ...
+
+
+class Validated(Protocol):
+    """What came of a validation: one score to steer by, metrics to log, a line to read."""
+
+    @property
+    def score(self) -> float: ...
+
+    @property
+    def metrics(self) -> Mapping[str, float]: ...
+
+    @property
+    def summary(self) -> str: ...
+
+
+class Validator(Protocol):
+    """Judges the policy on held-out problems."""
+
+    def run(self, step: int, sampling: SamplingParams) -> Validated: ...
+
+
+@dataclass(frozen=True)
+class Cadence:
+    """When the trainer does more than step. None: never by the clock."""
+
+    validate_every: int | None = None
+    validate_at_start: bool = True
+    save_every: int | None = None
+
+
+@dataclass
+class Progressed:
+    """What a resumed run must know besides weights: it travels with the checkpoint."""
+
+    step: int = 0
+    steps_since_reset: int = 0
+    resets: int = 0
+    kl: float = 0.0
+    scores: list[float] = field(default_factory=list)
+
+
+class ProRLTrainer:
+    """Trains a policy through a recipe's stages. Every rank runs this, on its own share of the data."""
+
+    def __init__(
+        self,
+        *,
+        actor: PolicyActor,
+        optimizer: Optimizer,
+        collector: Collector,
+        mixture: Mixture,
+        validator: Validator | None,
+        recipe: Recipe,
+        cadence: Cadence,
+        metrics: MetricsLog,
+        progress: Progress,
+        world: World,
+        export_to: Path | None,
+    ) -> None:
+        self.actor, self.optimizer, self.collector, self.mixture = actor, optimizer, collector, mixture
+        self.validator, self.recipe, self.cadence = validator, recipe, cadence
+        self.metrics, self.progress, self.world, self.export_to = metrics, progress, world, export_to
+        self.timer = Timer()
+        self.state = Progressed()
+
+    # -- the story ---------------------------------------------------------------------------------------------------
+
+    def fit(self) -> None:
+        """From wherever the run stands to the end of its recipe."""
+        self.resume()
+        if self.state.step == 0 and self.cadence.validate_at_start:
+            self.validate()
+        while self.state.step < self.recipe.steps:
+            stage, _ = self.recipe.stage_at(self.state.step)
+            self.actor.enter_stage(stage)
+            with self.timer("step"):
+                step_metrics = self.train_step(stage)
+            self.advance(stage, step_metrics)
+            if self.is_due(self.cadence.validate_every):
+                self.validate()
+            if reason := self.reason_to_reset():
+                self.reset(reason)
+            if self.is_due(self.cadence.save_every):
+                self.save()
+        if self.export_to is not None:
+            self.actor.export(self.export_to)
+
+    def train_step(self, stage: Stage) -> StepMetrics:
+        """One step of ProRL: sample until enough groups teach, then a few updates on them (paper, section 2)."""
+        metrics = StepMetrics()
+        with self.timer("rollout"), inference_phase(self.actor):
+            collected = self.collector.collect(stage, self.state.step)
+        metrics.add(collected.metrics)
+        if not collected.groups:
+            return metrics.add({"rollout/no_group_taught": 1.0})
+        batch = RolloutBatch.from_groups(collected.groups, stage.sampling.temperature)
+        batch = batch.with_(advantages=group_relative(batch.rewards_GN))
+        with self.timer("logprobs"):
+            batch = batch.with_(old_logprobs=self.actor.get_inference_log_probs(batch))
+            if stage.kl_weight > 0:
+                batch = batch.with_(reference_logprobs=self.actor.get_init_policy_logprobs(batch))
+        with self.timer("update"), training_phase(self.actor):
+            for minibatch in batch.split(stage.updates_per_step):
+                self.actor.prepare_for_training_step()
+                _, update = self.actor.get_loss_and_metrics(minibatch, forward_only=False)
+                self.actor.finish_training_step()
+                metrics.keep_first(update, FIRST_UPDATE_METRICS)
+                metrics.add(update).add(self.optimizer.step())
+        self.metrics.examples(self.state.step + 1, collected.examples)
+        return metrics
+
+    def validate(self) -> None:
+        """Held-out pass@1 and pass@k of the present policy."""
+        if self.validator is None:
+            return
+        with self.timer("validation"), inference_phase(self.actor):
+            result = self.validator.run(self.state.step, self.sampling_stage().sampling)
+        self.state.scores.append(result.score)
+        self.metrics.write(self.state.step, {**result.metrics, **self.timer.drain()}, kind="validation")
+        self.progress.say(f"validation at step {self.state.step}: {result.summary}")
+
+    def reset(self, reason: str) -> None:
+        """A hard reset: the reference becomes the policy, the optimizer starts afresh (paper, section 2.3.1)."""
+        stage = self.sampling_stage()
+        before = {"reset/steps_since_last": self.state.steps_since_reset, "reset/kl_before": self.state.kl}
+        if stage.reset_reference:
+            self.actor.reset_reference()
+        if stage.reset_optimizer:
+            self.actor.reset_optimizer()
+        self.state.resets += 1
+        self.state.steps_since_reset, self.state.kl = 0, 0.0
+        self.state.scores = []
+        what = [name for name, done in (("reference", stage.reset_reference), ("optimizer", stage.reset_optimizer)) if done]
+        self.metrics.write(self.state.step, {**before, "reset/count": self.state.resets}, kind="reset", note=reason)
+        self.progress.say(f"reset of {' and '.join(what)} at step {self.state.step}: {reason}")
+
+    # -- bookkeeping -------------------------------------------------------------------------------------------------
+
+    def advance(self, stage: Stage, step_metrics: StepMetrics) -> None:
+        """Count the step and tell what came of it."""
+        self.state.step += 1
+        self.state.steps_since_reset += 1
+        values = step_metrics.values()
+        if "kl/reference" in values:
+            self.state.kl = values["kl/reference"]
+        values["reset/steps_since"] = self.state.steps_since_reset
+        values.update(self.timer.drain())
+        self.metrics.write(self.state.step, values, note=stage.name)
+        self.progress.step(self.state.step, stage.name, values)
+
+    def is_due(self, every: int | None) -> bool:
+        """True every so many steps and after the last one."""
+        last = self.state.step == self.recipe.steps
+        return last or (every is not None and self.state.step % every == 0)
+
+    def sampling_stage(self) -> Stage:
+        """The stage that the next step belongs to; the last one at the end."""
+        return self.recipe.stage_at(min(self.state.step, self.recipe.steps - 1))[0]
+
+    def reason_to_reset(self) -> str | None:
+        """What the rules of the stage about to train say at this step boundary."""
+        if self.state.step == self.recipe.steps:
+            return None
+        stage, done = self.recipe.stage_at(self.state.step)
+        state = TrainingState(self.state.steps_since_reset, done, tuple(self.state.scores), self.state.kl)
+        return next(filter(None, (rule.reason(state) for rule in stage.reset_rules)), None)
+
+    def save(self) -> None:
+        """Everything that going on needs, whole or not at all."""
+        with self.timer("checkpoint"):
+            self.actor.save_checkpoint(self.state.step, self.state_dict())
+
+    def resume(self) -> None:
+        """Go on from the newest whole checkpoint; without one, start, with a clean log either way."""
+        restored = self.actor.restore_checkpoint()
+        if restored is not None:
+            self.load_state_dict(restored)
+            self.progress.say(f"resumed after step {self.state.step}")
+        self.metrics.resume(self.state.step if restored is not None else None)
+        self.progress.resume(self.state.step)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"progressed": vars(self.state).copy(), "mixture": self.mixture.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.state = Progressed(**state["progressed"])
+        self.mixture.load_state_dict(state["mixture"])

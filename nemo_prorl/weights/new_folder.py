@@ -1,0 +1,78 @@
+"""A folder that appears whole or not at all: written beside its place and renamed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nemo_prorl.errors import WeightsError
+
+MARGIN_BYTES = 16 * 2**20  # for config, tokenizer and the file system's own records
+
+
+@contextmanager
+def new_folder(path: str | Path, *, needs_bytes: int, overwrite: bool) -> Iterator[Path]:
+    """Inside, an empty `<path>.partial` to write to; after it, that is `path`. When the body fails it is removed.
+
+    Raises:
+        WeightsError: `path` holds something and `overwrite` is False, or it holds anything but a model; or the disk
+            has less than `needs_bytes` free, or gets full.
+    """
+    path = Path(path)
+    _refuse_to_replace(path, overwrite)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
+        partial.mkdir(parents=True)
+        _refuse_full_disk(path, needs_bytes)
+        yield partial
+        _put_in_place(partial, path)
+    except OSError as error:
+        raise WeightsError(
+            f"{path} can't be written: {error}. It needs {needs_bytes + MARGIN_BYTES} bytes on a disk you may write to; "
+            "free some or choose another folder. Nothing was left there."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _refuse_to_replace(path: Path, overwrite: bool) -> None:
+    if path.is_dir():
+        held = sorted(entry.name for entry in path.iterdir())
+        if not held:
+            return
+        if not overwrite:
+            raise WeightsError(f"{path} is not empty; choose another folder, or ask for it to be overwritten.")
+        if "config.json" not in held:
+            raise WeightsError(
+                f"{path} holds {', '.join(held[:5])} but no config.json: it is not a model folder, so it is not "
+                "overwritten. Choose another folder, or empty it yourself."
+            )
+    elif path.exists():
+        raise WeightsError(f"{path} is a file; choose a folder.")
+
+
+def _refuse_full_disk(path: Path, needs_bytes: int) -> None:
+    free = shutil.disk_usage(path.parent).free
+    if free < needs_bytes + MARGIN_BYTES:
+        raise WeightsError(
+            f"{path} needs {needs_bytes + MARGIN_BYTES} bytes and its disk has {free} free. Free some, or choose a "
+            "folder on another disk."
+        )
+
+
+def _put_in_place(partial: Path, path: Path) -> None:
+    replaced = path.with_name(path.name + ".replaced")
+    shutil.rmtree(replaced, ignore_errors=True)
+    if path.is_dir():
+        path.rename(replaced)
+    partial.rename(path)
+    parent = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(parent)  # the renaming itself survives a power cut
+    finally:
+        os.close(parent)
+    shutil.rmtree(replaced, ignore_errors=True)

@@ -1,0 +1,71 @@
+"""The safetensors format as far as writing needs it: where each tensor of a file lies, known before there is any tensor.
+
+A file is the header's length (8 bytes, little endian), the header (JSON: dtype, shape and data_offsets of each tensor),
+then the tensors' bytes. With shapes known beforehand the header is written first and every tensor goes straight to its
+place, so that writing holds one tensor at a time. `safetensors.torch.save_file` wants a whole file's tensors at once.
+Format: https://huggingface.co/docs/safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from nemo_prorl.weights.architecture import Dtype
+from nemo_prorl.weights.mapping import Part
+
+TORCH_DTYPES: dict[Dtype, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+CODES: dict[Dtype, str] = {"fp32": "F32", "bf16": "BF16", "fp16": "F16"}
+
+
+def byte_size(shape: Iterable[int], dtype: Dtype) -> int:
+    """Bytes of a tensor."""
+    return math.prod(shape) * TORCH_DTYPES[dtype].itemsize
+
+
+@dataclass(frozen=True)
+class SafetensorsFile:
+    """One file to be: its tensors, all of one dtype, in the order they lie in it."""
+
+    path: Path
+    parts: tuple[Part, ...]
+    dtype: Dtype
+
+    @property
+    def data_bytes(self) -> int:
+        """Bytes of all tensors, without the header."""
+        return sum(byte_size(part.shape, self.dtype) for part in self.parts)
+
+    def create(self) -> dict[str, int]:
+        """Write the header and make room for the tensors; returns where each one's bytes begin in the file."""
+        entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
+        starts, end = {}, 0
+        for name, shape in self.parts:
+            start, end = end, end + byte_size(shape, self.dtype)
+            entries[name] = {"dtype": CODES[self.dtype], "shape": list(shape), "data_offsets": [start, end]}
+            starts[name] = start
+        header = json.dumps(entries, separators=(",", ":")).encode()
+        header += b" " * (-len(header) % 8)  # readers map the file: tensors begin at multiples of 8 bytes
+        with self.path.open("wb") as file:
+            file.write(len(header).to_bytes(8, "little") + header)
+            file.truncate(8 + len(header) + end)
+        return {name: 8 + len(header) + start for name, start in starts.items()}
+
+    def put(self, tensor: Tensor, start: int) -> None:
+        """Write one tensor's bytes, converted to the file's dtype, from `start` on."""
+        plain = tensor.detach().to("cpu", TORCH_DTYPES[self.dtype]).contiguous()
+        with self.path.open("r+b") as file:
+            file.seek(start)
+            file.write(memoryview(plain.reshape(-1).view(torch.uint8).numpy()))
+
+    def flush_to_disk(self) -> None:
+        """Return when the file would survive a power cut."""
+        with self.path.open("rb") as file:
+            os.fsync(file.fileno())
