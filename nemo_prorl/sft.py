@@ -79,21 +79,18 @@ class SupervisedTrainer:
 
     def train_step(self) -> StepMetrics:
         """One update on this step's demonstrations."""
-        rows, prompt_lengths_B = self.rows_of_this_rank()
+        rows = self.rows_of_this_rank()
+        scored_BT = rows.scored_BT
 
         def negative_log_likelihood(scores: TokenScores, indices: Tensor) -> tuple[Mean, dict[str, Metric]]:
-            width = scores.logprobs_BT.shape[1]
-            target_T = torch.arange(1, width + 1)
-            lengths_B, starts_B = rows.lengths_B[indices.cpu()], prompt_lengths_B[indices.cpu()]
-            mask_BT = (target_T >= starts_B[:, None]) & (target_T < lengths_B[:, None])
-            loss = token_mean(-scores.logprobs_BT, mask_BT.to(scores.logprobs_BT.device))
-            return loss, {}
+            mask_BT = scored_BT[indices, : scores.logprobs_BT.shape[1]].to(scores.logprobs_BT.device)
+            return token_mean(-scores.logprobs_BT, mask_BT), {}
 
         self.optimizer.zero_grad()
         loss, metrics = self.schedule.train(rows, 1.0, negative_log_likelihood)
         return StepMetrics().add({**metrics, "sft/loss": loss}).add(self.optimizer.step())
 
-    def rows_of_this_rank(self) -> tuple[TokenRows, Tensor]:
+    def rows_of_this_rank(self) -> TokenRows:
         """Demonstrations number step * n ... step * n + n - 1, cut into equal shares."""
         share = self.config.sequences_per_step // self.world.data_size
         first = self.step * self.config.sequences_per_step + self.world.data_rank * share
@@ -109,7 +106,7 @@ class SupervisedTrainer:
         tokens_BS = torch.zeros(len(pairs), max(lengths), dtype=torch.int64)
         for b, (prompt, response) in enumerate(pairs):
             tokens_BS[b, : lengths[b]] = torch.tensor([*prompt, *response])
-        return TokenRows(tokens_BS, torch.tensor(lengths)), torch.tensor([len(prompt) for prompt, _ in pairs])
+        return TokenRows(tokens_BS, torch.tensor(lengths), torch.tensor([len(prompt) for prompt, _ in pairs]))
 
     def resume(self) -> None:
         """Go on from the newest whole checkpoint, if there is one."""

@@ -32,7 +32,7 @@ def tiny_hf_folder(
     seed: int = 0,
     **config: Any,
 ) -> Path:
-    """A float32 model with its tokenizer in the folder `path`. `vocabulary_size` None: the tokenizer's 263.
+    """A float32 model with its tokenizer in the folder `path`. `vocabulary_size` None: the tokenizer's 279.
 
     Norms and biases are random too, so that a swapped or forgotten one shows. `config` goes to the family's config.
     """

@@ -61,7 +61,7 @@ class MegatronActor(PolicyActor):
         self._engine.release()
 
     def get_inference_log_probs(self, batch: RolloutBatch) -> Tensor:
-        return self._schedule.score(TokenRows(batch.tokens_BS, batch.lengths_B), batch.temperature).logprobs_BT.cpu()
+        return self._schedule.score(TokenRows(batch.tokens_BS, batch.lengths_B, batch.prompt_lengths_B), batch.temperature).logprobs_BT.cpu()
 
     def get_init_policy_logprobs(self, batch: RolloutBatch) -> Tensor:
         if self._reference is None:
@@ -80,7 +80,7 @@ class MegatronActor(PolicyActor):
         if not isinstance(batch, RolloutBatch):
             batch = from_aligner(batch)
         policy_loss = _LossOfRows(self._loss, batch)
-        rows = TokenRows(batch.tokens_BS, batch.lengths_B)
+        rows = TokenRows(batch.tokens_BS, batch.lengths_B, batch.prompt_lengths_B)
         mean, metrics = self._schedule.train(rows, batch.temperature, policy_loss, forward_only=forward_only)
         return mean.total / mean.count.clamp(min=1), {**metrics, "policy/total_loss": mean}
 

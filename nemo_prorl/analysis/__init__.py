@@ -1,0 +1,1 @@
+"""What a finished run shows: tables and pictures from its records."""

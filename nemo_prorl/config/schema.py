@@ -6,9 +6,9 @@ Units stand in key names. `null` means "off" or "the family's own" only where a 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from nemo_prorl.data.prompt import Domain
 
@@ -17,6 +17,15 @@ class Closed(BaseModel):
     """Unknown keys are refused and a value can't be changed after birth."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _a_switch_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """pydantic would take true for 1, so `kl_weight=true` would be a KL weight of 1."""
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and {int, float} & {annotation, *get_args(annotation)}:
+            raise ValueError(f"should be a number; found {str(value).lower()}")
+        return value
 
 
 class Choice(BaseModel):
@@ -37,7 +46,9 @@ class RunConfig(Closed):
 
 
 class ModelConfig(Closed):
-    path: str = Field(min_length=1, description="folder with a Hugging Face model and its tokenizer")
+    path: str = Field(
+        min_length=1, examples=["FOLDER"], description="folder with a Hugging Face model and its tokenizer"
+    )
 
 
 class MegatronConfig(Closed):
@@ -47,14 +58,18 @@ class MegatronConfig(Closed):
     pipeline_parallel_size: int = Field(1, ge=1)
     distributed_optimizer: bool = Field(False, description="shard optimizer state over data-parallel ranks (ZeRO-1)")
     sequences_per_microbatch: int = Field(4, ge=1, description="rows of one forward pass; changes memory, never a loss")
-    vocabulary_multiple: int = Field(128, ge=1, description="the vocabulary is padded to a multiple of this, in any layout")
+    vocabulary_multiple: int = Field(
+        128, ge=1, description="the vocabulary is padded to a multiple of this, in any layout"
+    )
     collective_timeout_minutes: float = Field(30, gt=0, description="a collective that waits longer ends the run")
 
 
 class OptimizerConfig(Closed):
     lr: float = Field(2e-6, gt=0, description="constant after warm-up")
     warmup_steps: int = Field(0, ge=0, description="optimizer steps over which lr grows linearly from 0")
-    final_lr_fraction: float = Field(1.0, ge=0, le=1, description="lr falls linearly to this share of itself over a run")
+    final_lr_fraction: float = Field(
+        1.0, ge=0, le=1, description="lr falls linearly to this share of itself over a run"
+    )
     beta1: float = Field(0.9, ge=0, lt=1)
     beta2: float = Field(0.95, ge=0, lt=1)
     eps: float = Field(1e-8, gt=0)
@@ -101,7 +116,9 @@ class StageConfig(Closed):
     top_p: float = Field(1.0, gt=0, le=1)
     top_k: int = Field(0, ge=0, description="0: off")
     kl_weight: float = Field(1e-4, ge=0, description="beta; 0 leaves the reference unused. Not in the paper")
-    domain_weights: dict[Domain, Annotated[float, Field(ge=0)]] = Field(default={}, description="empty: as the data says")
+    domain_weights: dict[Domain, Annotated[float, Field(ge=0)]] = Field(
+        default={}, description="empty: as the data says"
+    )
     reset: ResetConfig = ResetConfig()
 
     @model_validator(mode="after")
@@ -125,8 +142,12 @@ class SamplingBudgetConfig(Closed):
 
     drop_equal_groups: bool = Field(True, description="false: train on every group, sampled once")
     max_rounds: int = Field(8, ge=1, description="rounds of sampling in a step before giving up with an error")
-    on_exhausted: Literal["error", "skip"] = Field("error", description="what to do then; skip leaves the step out, counted")
-    oversample: float = Field(1.0, ge=1, description="prompts drawn in a round, as a multiple of the groups still missing")
+    on_exhausted: Literal["error", "skip"] = Field(
+        "error", description="what to do then; skip leaves the step out, counted"
+    )
+    oversample: float = Field(
+        1.0, ge=1, description="prompts drawn in a round, as a multiple of the groups still missing"
+    )
 
 
 class SourceConfig(Choice):
@@ -137,15 +158,21 @@ class SourceConfig(Choice):
 
 class DataConfig(Closed):
     sources: dict[str, SourceConfig] = Field(min_length=1)
-    held_out: dict[str, SourceConfig] = Field(default={}, description="for validation; excluded from the training draws")
+    held_out: dict[str, SourceConfig] = Field(
+        default={}, description="for validation; excluded from the training draws"
+    )
     max_prompt_tokens: int = Field(1024, ge=1)
-    long_prompts: Literal["error", "skip"] = Field("error", description="what to do with a prompt over max_prompt_tokens")
+    long_prompts: Literal["error", "skip"] = Field(
+        "error", description="what to do with a prompt over max_prompt_tokens"
+    )
 
 
 class VerifierPoolConfig(Closed):
     workers: int = Field(2, ge=1, description="processes in each rank")
     deadline_seconds: float = Field(10.0, gt=0, description="for one verdict")
-    max_error_rate: float = Field(0.2, gt=0, le=1, description="errors and time-outs of a domain above this end the run")
+    max_error_rate: float = Field(
+        0.2, gt=0, le=1, description="errors and time-outs of a domain above this end the run"
+    )
     min_verdicts_to_judge: int = Field(50, ge=1, description="verdicts of a domain before its error rate counts")
 
 

@@ -96,11 +96,11 @@ class Mixture:
             DataError: a domain without a source, a prompt that is too long, or no prompt that may be used.
         """
         shares = self._shares(domain_weights or {})
-        taken = set(avoid)
+        taken, exhausted = set(avoid), set[str]()
         prompts = []
         for _ in range(n):
             stream = self._choose(shares)
-            prompt = self._next(stream, taken)
+            prompt = self._next(stream, taken, exhausted)
             taken.add(prompt.uid)
             prompts.append(prompt)
         return prompts
@@ -166,7 +166,8 @@ class Mixture:
         drawable = (i for i, share in enumerate(shares) if share > 0)
         return self._streams[next(i for i in drawable if point <= edges[i])]
 
-    def _next(self, stream: _Stream, taken: Collection[str]) -> Prompt:
+    def _next(self, stream: _Stream, taken: Collection[str], exhausted: set[str]) -> Prompt:
+        """The stream's next prompt that isn't taken; once it has none, it joins `exhausted` and repeats itself."""
         unusable = repeats = 0
         repeats_allowed = min(REPEATS_IN_A_ROW, stream.patience)
         while unusable < stream.patience:
@@ -175,7 +176,8 @@ class Mixture:
                 unusable += 1
             elif prompt.uid not in taken:
                 return prompt
-            elif (repeats := repeats + 1) >= repeats_allowed:
+            elif stream.name in exhausted or (repeats := repeats + 1) >= repeats_allowed:
+                exhausted.add(stream.name)
                 self._counts["repeated"] += 1
                 return prompt
         raise DataError(

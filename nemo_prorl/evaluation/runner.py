@@ -13,7 +13,7 @@ from nemo_prorl.config.schema import ValidationConfig
 from nemo_prorl.data.prompt import Prompt
 from nemo_prorl.data.sampling import SamplingParams, step_seed
 from nemo_prorl.data.trajectory import Completion, Verdict
-from nemo_prorl.errors import ConfigError, RolloutError
+from nemo_prorl.errors import ConfigError, ProRLError, RolloutError
 from nemo_prorl.evaluation.pass_at_k import pass_at_k
 from nemo_prorl.rollout.engine import RolloutEngine
 from nemo_prorl.world import World
@@ -28,6 +28,8 @@ class Judges(Protocol):
     def submit(self, prompt: Prompt, text: str) -> Future[Verdict]: ...
 
     def check_health(self) -> None: ...
+
+    def drain_metrics(self) -> Mapping[str, float]: ...
 
 
 @dataclass(frozen=True)
@@ -156,22 +158,35 @@ class Validator:
             seed=step_seed(self._run_seed, step, "validation"),
         )
         share = range(self._world.rank, len(self._prompts), self._world.size)
-        scored = self._score([self._prompts[number] for number in share], sampling)
-        self._pool.check_health()
+        scored, failure = self._try_to_score([self._prompts[number] for number in share], sampling)
+        told = None if failure is None else _as_told(failure)
+        parts = self._world.gather((dict(zip(share, scored, strict=False)), told))
+        _raise_if_any_failed(failure, [told for _, told in parts])
         # Back in the problems' own order, so that sums don't depend on how they were shared out.
-        parts = self._world.gather(dict(zip(share, scored, strict=True)))
-        by_number = {number: score for part in parts for number, score in part.items()}
+        by_number = {number: score for part, _ in parts for number, score in part.items()}
         by_task: dict[str, list[ProblemScore]] = defaultdict(list)
         for number in range(len(self._prompts)):
             by_task[by_number[number].task].append(by_number[number])
         tasks = {name: TaskScore.of_problems(problems) for name, problems in sorted(by_task.items())}
         return ValidationResult(tasks, TaskScore.of_tasks(list(tasks.values())))
 
+    def _try_to_score(
+        self, prompts: Sequence[Prompt], sampling: SamplingParams
+    ) -> tuple[list[ProblemScore], Exception | None]:
+        """The scores, or why there are none: all ranks must learn of it, or they would wait for this one."""
+        try:
+            scores = self._score(prompts, sampling)
+            self._pool.check_health()
+            self._pool.drain_metrics()  # what was judged here must not be counted with the next training step
+        except Exception as failure:
+            return [], failure
+        return scores, None
+
     def _score(self, prompts: Sequence[Prompt], sampling: SamplingParams) -> list[ProblemScore]:
         """Each completion goes to the verifiers as soon as it is there, while others are still generated."""
         answers: list[dict[int, tuple[Completion, Future[Verdict]]]] = [{} for _ in prompts]
-        for prompt, sample, completion in self._engine.generate(prompts, sampling) if prompts else ():
-            answers[prompt][sample] = (completion, self._pool.submit(prompts[prompt], completion.text))
+        for number, sample, completion in self._engine.generate(prompts, sampling) if prompts else ():
+            answers[number][sample] = (completion, self._pool.submit(prompts[number], completion.text))
         for prompt, found in zip(prompts, answers, strict=True):
             if len(found) != sampling.samples_per_prompt:
                 raise RolloutError(
@@ -193,3 +208,18 @@ def _problem_score(prompt: Prompt, found: Mapping[int, tuple[Completion, Future[
         unjudged=sum(verdict.outcome in ("timeout", "error") for verdict in verdicts),
         response_tokens=sum(len(completion.token_ids) for completion in completions),
     )
+
+
+def _as_told(failure: Exception) -> tuple[type[ProRLError], str]:
+    """What the other ranks get to know of a failure. Its class decides on the exit code."""
+    kind = type(failure) if isinstance(failure, ProRLError) else RolloutError
+    return kind, f"{type(failure).__name__}: {failure}"
+
+
+def _raise_if_any_failed(own: Exception | None, told: Sequence[tuple[type[ProRLError], str] | None]) -> None:
+    if own is not None:
+        raise own
+    for rank, failed in enumerate(told):
+        if failed is not None:
+            kind, text = failed
+            raise kind(f"rank {rank} failed while validating, so every rank stops. {text}")

@@ -22,7 +22,7 @@ from nemo_prorl.rollout.token_draw import draw_tokens, uniform_stream
 
 PROMPT_TOKENS_A_PASS = 8192  # bounds the memory of reading prompts
 
-# (tokens [B, S], positions [B, S], additive mask broadcastable to [B, 1, S, L], cache) -> logits of the last column [B, V]
+# (tokens [B, S], positions [B, S], additive mask that expands to [B, 1, S, L], cache) -> logits after the last column
 Forward = Callable[[Tensor, Tensor, Tensor, KeyValueCache], Tensor]
 
 
@@ -157,7 +157,7 @@ class Decoding:
         if not bool(logprob_B.isfinite().all()):
             raise RolloutError(
                 "the rollout engine's logits are not finite numbers, so the weights it was given are broken. Look at "
-                "optimizer/grad_norm and kl/reference of the last steps; lower optimizer.lr and resume an older checkpoint."
+                "optimizer/grad_norm and kl/reference of the last steps; lower optimizer.lr, resume earlier."
             )
         self._tokens_TN[t, rows_B] = token_B.int()
         self._logprobs_TN[t, rows_B] = logprob_B
@@ -194,7 +194,7 @@ class Decoding:
 
 
 class _PaddingMask:
-    """What is added to attention scores so that no row sees its padding, [B, 1, 1, L]; one row for all if none has any."""
+    """What is added to attention scores so that no row sees its padding, [B, 1, 1, L]; one row for all without any."""
 
     def __init__(self, padding_B: Tensor, columns: int, dtype: torch.dtype) -> None:
         self.dtype = dtype
@@ -220,6 +220,6 @@ def _reading_mask(padding_G: Tensor, width: int, dtype: torch.dtype) -> Tensor:
 
 
 def _additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
-    # The lowest number instead of -inf: a padding column sees nothing, and a softmax over nothing would not be a number.
+    # The lowest number instead of -inf: a padding column sees nothing, and softmax over nothing would not be a number.
     lowest = torch.finfo(dtype).min
     return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(~visible, lowest)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 FIRST_RESERVE = 64  # response tokens that room is made for at first
@@ -40,14 +39,15 @@ class KeyValueCache:
                 for layer, old in store.items():
                     store[layer] = self._wider(old)
 
-    def update(self, keys_BHSD: Tensor, values_BHSD: Tensor, layer_idx: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+    def update(
+        self, keys_BHSD: Tensor, values_BHSD: Tensor, layer_idx: int, *_: Any, **__: Any
+    ) -> tuple[Tensor, Tensor]:
         """Store what a layer has just computed; returns the keys and values that it attends to."""
         if self._reading is not None:
             rows, prompt_of_row = self._reading
             for store, new in ((self._keys, keys_BHSD), (self._values, values_BHSD)):
                 if layer_idx not in store:
-                    _, heads, columns, size = new.shape
-                    store[layer_idx] = new.new_empty(self.rows, heads, self._capacity, size)
+                    store[layer_idx] = new.new_empty(self.rows, new.shape[1], self._capacity, new.shape[3])
                 store[layer_idx][rows, :, : new.shape[2]] = new[prompt_of_row]
             return keys_BHSD, values_BHSD
         keys, values = self._keys[layer_idx], self._values[layer_idx]

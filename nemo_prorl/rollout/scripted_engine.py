@@ -42,7 +42,9 @@ class ScriptedEngine:
         logprob: float | None = None,
     ) -> None:
         if sum(knob is not None for knob in (answers, path, answer)) != 1 or answers == []:
-            raise ConfigError("rollout (scripted): give one of answers (texts, at least one), path (a JSONL file) or answer")
+            raise ConfigError(
+                "rollout (scripted): give one of answers (a list of texts), path (a JSONL file) or answer"
+            )
         self._tokenizer, self._logprob = tokenizer, logprob
         self._answers = answers or []
         self._answer = _answers_of_file(Path(path)) if path is not None else answer
@@ -79,8 +81,9 @@ class ScriptedEngine:
 def _answers_of_file(path: Path) -> Answer:
     """The texts of a JSONL file by (uid, sample)."""
     texts: dict[tuple[str, int], str] = {}
+    number = 0
     try:
-        for number, line in enumerate(path.read_text().splitlines(), start=1):
+        for number, line in enumerate(path.read_text().splitlines(), start=1):  # noqa: B007 - the error names it
             if line.strip():
                 row = json.loads(line)
                 texts[row["uid"], row["sample"]] = row["text"]

@@ -36,7 +36,8 @@ def draw_tokens(
         total_B1 = cumulative_BV[:, -1:].contiguous()
         token_B1 = torch.searchsorted(cumulative_BV, uniform_B[:, None] * total_B1, right=True)
         # Rounding can lift number * total to the total itself: the last token with any probability is meant then.
-        last_B1 = torch.searchsorted(cumulative_BV, total_B1)
+        # (The clamp is for logits that are not numbers: the logprob is none either then, which tells the caller.)
+        last_B1 = torch.searchsorted(cumulative_BV, total_B1).clamp(max=logits_BV.shape[1] - 1)
         token_B = torch.minimum(token_B1, last_B1)[:, 0]
     return token_B, logp_BV.gather(1, token_B[:, None])[:, 0]
 

@@ -113,7 +113,9 @@ def _empty_model(folder: Path, dtype: torch.dtype) -> Any:
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         with no_init_weights():
-            model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", dtype=dtype)
+            model: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+                config, attn_implementation="sdpa", dtype=dtype
+            )
     except (OSError, ValueError, KeyError) as error:
         raise WeightsError(
             f"{folder}: transformers can't make a model from its config: {error}. model.path must be a folder with the "

@@ -25,6 +25,10 @@ _EVALUATES_ALGEBRA = frozenset(
     {"countdown", "puzzle24", "simple_integration", "intermediate_integration", "polynomial_multiplication"}
 )
 _NOTHING = "?"  # what a scorer is given in place of an answer that it would execute: it gets the least the task gives
+_BROKEN = (
+    "reference.entry can't be scored: the scorer of {1!r} {0}. The entry is damaged, was made by another version of "
+    "reasoning-gym, or with settings that reference.config doesn't tell"
+)
 
 
 class LogicVerifier:
@@ -37,25 +41,27 @@ class LogicVerifier:
 
     def check(self, reference: Mapping[str, Any], text: str) -> Verdict:
         dataset, entry, config = _read(reference)
-        scorer = _scorer(dataset, json.dumps(config, sort_keys=True))
+        settings = json.dumps(config, sort_keys=True)
+        scorer = _scorer(dataset, settings)
         answer = last_tagged(text)
         if answer is None:
             return Verdict(0.0, "no <answer>...</answer>", "no_answer")
         if len(answer) > MAX_ANSWER_CHARS:
             return Verdict(0.0, f"an answer of {len(answer)} characters; at most {MAX_ANSWER_CHARS} are read")
+        reason = f"answered {answer[:80]!r}"
         try:
-            score = _score(scorer, _harmless(answer, dataset, entry), entry)
+            score = _score(scorer, dataset, answer, entry)
         except Exception as error:
-            _blame_the_answer(scorer, dataset, entry)
-            return Verdict(0.0, f"the scorer of {dataset} can't read the answer: {type(error).__name__}: {error}")
-        if math.isnan(score):
-            return Verdict(0.0, f"the scorer of {dataset} gives no number")
-        return Verdict(min(max(score, 0.0), 1.0), f"answered {answer[:80]!r}")
+            score = 0.0
+            reason = f"the scorer of {dataset} can't read the answer: {type(error).__name__}: {error}"
+        if score < 1.0:
+            _check_entry(dataset, settings, json.dumps(entry, sort_keys=True))
+        return Verdict(score, reason)
 
 
 def _read(reference: Mapping[str, Any]) -> tuple[str, dict[str, Any], Mapping[str, Any]]:
     dataset, entry, config = reference.get("dataset"), reference.get("entry"), reference.get("config", {})
-    if dataset not in DATASETS:
+    if not isinstance(dataset, str) or dataset not in DATASETS:
         raise VerifierError(
             f"reference.dataset is {dataset!r}, which this reasoning-gym doesn't have; score with the version that "
             f"made the data"
@@ -78,9 +84,30 @@ def _scorer(dataset: str, config: str) -> ProceduralDataset:
     return create_dataset(dataset, **{"seed": 0, **json.loads(config)})
 
 
-def _score(scorer: ProceduralDataset, answer: str, entry: dict[str, Any]) -> float:
+def _score(scorer: ProceduralDataset, dataset: str, answer: str, entry: dict[str, Any]) -> float:
+    """In [0, 1]. Raises whatever the scorer does."""
     sympy.core.random.seed(0)  # simplify tries random numbers: the same ones for every verdict
-    return float(scorer.score_answer(answer, entry))
+    score = float(scorer.score_answer(_harmless(answer, dataset, entry), entry))
+    return 0.0 if math.isnan(score) else min(max(score, 0.0), 1.0)
+
+
+@lru_cache(maxsize=4096)
+def _check_entry(dataset: str, settings: str, entry: str) -> None:
+    """Make sure that little credit is the answer's doing: most scorers make a damaged entry's reward a silent 0.
+
+    Raises:
+        VerifierError: the scorer refuses the entry's own answer, or fails on the entry.
+    """
+    restored = json.loads(entry)
+    if dataset in _READS_TUPLES:
+        restored["metadata"] = _tuples(restored["metadata"])
+    gold = restored["answer"]  # five tasks have none
+    try:
+        score = _score(_scorer(dataset, settings), dataset, gold if isinstance(gold, str) else _NOTHING, restored)
+    except Exception as error:
+        raise VerifierError(_BROKEN.format(f"fails on the entry: {type(error).__name__}: {error}", dataset)) from error
+    if isinstance(gold, str) and score < 1.0:
+        raise VerifierError(_BROKEN.format(f"gives {score:g} to the entry's own answer {gold[:80]!r}", dataset))
 
 
 def _harmless(answer: str, dataset: str, entry: Mapping[str, Any]) -> str:
@@ -92,21 +119,6 @@ def _harmless(answer: str, dataset: str, entry: Mapping[str, Any]) -> str:
         variable = str(entry["metadata"].get("variable", ""))
         return answer if is_plain_algebra(answer, {variable}) and not too_costly(answer) else _NOTHING
     return answer
-
-
-def _blame_the_answer(scorer: ProceduralDataset, dataset: str, entry: dict[str, Any]) -> None:
-    """Make sure that an exception was the answer's doing: the scorer reads the right answer, or none, without one.
-
-    Raises:
-        VerifierError: it doesn't, so the entry is broken.
-    """
-    try:
-        _score(scorer, entry["answer"] if isinstance(entry["answer"], str) else _NOTHING, entry)
-    except Exception as error:
-        raise VerifierError(
-            f"the scorer of {dataset!r} fails on the entry itself: {type(error).__name__}: {error}; the data was made "
-            f"by another version of reasoning-gym, or is damaged"
-        ) from error
 
 
 def _tuples(value: Any) -> Any:

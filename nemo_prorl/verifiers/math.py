@@ -55,7 +55,9 @@ class MathVerifier:
 def _gold_text(reference: Mapping[str, Any]) -> str:
     answer = reference.get("answer")
     if isinstance(answer, bool) or not isinstance(answer, (str, int, float)):
-        raise VerifierError(f"reference.answer is {answer!r}, expected text or a number; drop the problem from the data")
+        raise VerifierError(
+            f"reference.answer is {answer!r}, expected text or a number; drop the problem from the data"
+        )
     return _bare(str(answer))
 
 
@@ -78,7 +80,7 @@ def _bare(expression: str) -> str:
 @lru_cache(maxsize=1024)
 def _parsed_gold(gold: str) -> tuple[Any, ...]:
     parsed = _parse(gold) if gold else []
-    if not parsed:
+    if all(isinstance(meaning, str) for meaning in parsed):
         raise VerifierError(f"reference.answer {gold!r} can't be read as mathematics; drop the problem from the data")
     return tuple(parsed)
 
@@ -89,7 +91,7 @@ def _parse(expression: str) -> list[Any]:
     if percentage:
         numbers = [value for value in _parse(percentage[1]) if isinstance(value, Expr) and value.is_number]
         return [*numbers, *(value / 100 for value in numbers), expression]
-    return list(parse(f"\\boxed{{{expression}}}", extraction_config=_BOX_ONLY, parsing_timeout=None))  # type: ignore[arg-type]
+    return list(parse(f"\\boxed{{{expression}}}", extraction_config=_BOX_ONLY, parsing_timeout=None))
 
 
 def _equal(golds: tuple[Any, ...], answers: list[Any]) -> bool:

@@ -12,9 +12,10 @@ import re
 from collections.abc import Collection
 
 MAX_EXPRESSION_CHARS = 1000
-MAX_DEPTH = 50
+MAX_DEPTH = 15  # reading takes a second at 20 braces, and minutes at 40
 MAX_EXPONENT = 100_000
 MAX_FACTORIAL = 20_000
+MAX_TOWER = 20
 
 _POWER = re.compile(r"\^|\*\*")
 _OPERAND = re.compile(r"\s*([-+]?(?:\d+|\\[A-Za-z]+|\S)?)")
@@ -23,11 +24,8 @@ _NAME = re.compile(r"[^\W\d]\w*")
 _CLOSING = {"{": "}", "(": ")", "[": "]"}
 
 # Plain algebra: numbers, operators, brackets, and names that are a letter or an elementary function.
-_ALGEBRA = re.compile(r"[\w\s+\-*/^().,!]*", re.ASCII)
-_FUNCTIONS = frozenset(
-    "sin cos tan cot sec csc asin acos atan acot asec acsc sinh cosh tanh coth asinh acosh atanh "
-    "exp log ln sqrt cbrt root Abs abs sign pi oo erf Si Ci Ei".split()
-)
+_ALGEBRA = re.compile(r"[\w\s+\-*/%^().,!]*", re.ASCII)
+_FUNCTION = re.compile(r"a?(?:sin|cos|tan|cot|sec|csc)h?|exp|log|ln|sqrt|cbrt|root|[Aa]bs|sign|pi|oo|erf|[SCE]i")
 
 
 def too_costly(expression: str) -> str | None:
@@ -59,7 +57,7 @@ def is_plain_algebra(text: str, variables: Collection[str] = ()) -> bool:
     """
     if not _ALGEBRA.fullmatch(text) or re.search(r"\.\s*[^\W\d]", text):
         return False
-    return all(len(name) == 1 or name in _FUNCTIONS or name in variables for name in _NAME.findall(text))
+    return all(len(name) == 1 or name in variables or _FUNCTION.fullmatch(name) for name in _NAME.findall(text))
 
 
 def is_literal(text: str) -> bool:
@@ -83,17 +81,22 @@ def _depth(expression: str) -> int:
 
 
 def _operand_after(expression: str, position: int) -> str:
-    """What a power sign at `position` raises to: a group, a number or a symbol, with the powers it is raised to itself."""
+    """What a power sign before `position` raises to: a group, a number or a symbol, and what that is raised to."""
+    end = _operand_end(expression, position)
+    while chained := _POWER.match(expression, end):
+        end = _operand_end(expression, chained.end())
+    return expression[position:end]
+
+
+def _operand_end(expression: str, position: int) -> int:
     while position < len(expression) and expression[position].isspace():
         position += 1
-    end = _group_end(expression, position) if expression[position : position + 1] in _CLOSING else None
-    if end is None:
-        matched = _OPERAND.match(expression, position)
-        end = matched.end() if matched else position
-    chained = _POWER.match(expression, end)
-    if chained is None:
-        return expression[position:end]
-    return expression[position : chained.end()] + _operand_after(expression, chained.end())
+    if expression[position : position + 1] in _CLOSING:
+        end = _group_end(expression, position)
+        if end is not None:
+            return end
+    matched = _OPERAND.match(expression, position)
+    return matched.end() if matched else position
 
 
 def _group_end(expression: str, start: int) -> int | None:
@@ -107,17 +110,17 @@ def _group_end(expression: str, start: int) -> int | None:
 
 
 def _bound(exponent: str) -> float:
-    """Roughly how large `exponent` can be: infinite for a tower or a factorial, the product of its numbers otherwise."""
+    """Roughly how large `exponent` can be: what a tower of numbers is, else the product of the numbers in it."""
     exponent = _ungrouped(exponent.strip())
-    numbers = [int(digits) if len(digits) < 10 else math.inf for digits in re.findall(r"\d+", exponent)]
+    powers = len(_POWER.findall(exponent))
+    if powers > MAX_TOWER:
+        return math.inf
     tower = re.fullmatch(r"(\d{1,9})\s*(?:\^|\*\*)(.+)", exponent, re.DOTALL)
     if tower:
         return _power(int(tower[1]), _bound(tower[2]))
-    if _POWER.search(exponent) or re.search(r"\d\s*!", exponent):
-        symbolic = re.search("[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", exponent))
-        if not symbolic:
-            return math.inf
-    return math.prod(max(number, 1) for number in numbers)
+    if (powers or re.search(r"\d\s*!", exponent)) and not _has_letters(exponent):
+        return math.inf
+    return math.prod(max(number, 1) for number in _numbers(exponent))
 
 
 def _power(base: int, exponent: float) -> float:
@@ -138,10 +141,10 @@ def _huge_factorial(expression: str, position: int) -> bool:
         return bool(re.search(r"\d\s*!+$", before))
     if before.endswith(tuple(_CLOSING.values())):
         group = before[_group_start(before) :]
-        numeric = not re.search("[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", group))
-        return "!" in group or (numeric and bool(_POWER.search(group))) or _largest(group) > MAX_FACTORIAL
-    digits = re.search(r"\d+$", before)
-    return digits is not None and _largest(digits[0]) > MAX_FACTORIAL
+        tower = bool(_POWER.search(group)) and not _has_letters(group)
+        return "!" in group or tower or _largest(group) > MAX_FACTORIAL
+    operand = re.search(r"((?:\^|\*\*)\s*)?(\d+)$", before)
+    return operand is not None and (operand[1] is not None or _largest(operand[2]) > MAX_FACTORIAL)
 
 
 def _group_start(text: str) -> int:
@@ -155,4 +158,13 @@ def _group_start(text: str) -> int:
 
 
 def _largest(text: str) -> float:
-    return max((int(digits) if len(digits) < 10 else math.inf for digits in re.findall(r"\d+", text)), default=0)
+    return max(_numbers(text), default=0)
+
+
+def _numbers(text: str) -> list[float]:
+    return [int(digits) if len(digits) < 10 else math.inf for digits in re.findall(r"\d+", text)]
+
+
+def _has_letters(text: str) -> bool:
+    r"""Whether anything in it is symbolic; commands like \frac aren't."""
+    return bool(re.search("[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", text)))

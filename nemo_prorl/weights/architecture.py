@@ -121,6 +121,10 @@ class Architecture:
         vocabulary = self.vocab_size * self.hidden_size * (1 if self.tied_embeddings else 2)
         return vocabulary + self.num_layers * self.layer_parameter_count + self.hidden_size
 
+    def padded_vocab(self, multiple: int) -> int:
+        """The vocabulary's size rounded up to a multiple of `multiple`."""
+        return -(-self.vocab_size // multiple) * multiple
+
 
 def read_hf_config(folder: str | Path) -> dict[str, Any]:
     """The config.json of a model folder.

@@ -60,7 +60,7 @@ class TensorReader:
                 problems.append(f"{path.name} is missing")
                 continue
             try:
-                file = safe_open(path, framework="pt")
+                file: Any = safe_open(path, framework="pt")
             except (SafetensorError, OSError) as error:
                 problems.append(f"{path.name} ({path.stat().st_size} bytes) is damaged: {error}")
                 continue
@@ -190,9 +190,10 @@ def write_hf_folder(
             files = _planned_files(partial, parts, dtype, max_shard_bytes)
             _write_tensors(remaining, files)
             _write_index(partial, files, needs_bytes)
-    finally:
+    except Exception:
         for _ in remaining:
             pass
+        raise
 
 
 def _shards(folder: Path) -> list[Path]:
@@ -201,7 +202,7 @@ def _shards(folder: Path) -> list[Path]:
     if index.is_file():
         try:
             files = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise WeightsError(f"{index} is damaged ({error!r}); download it again.") from error
         return [folder / name for name in sorted(files)]
     if not (folder / SINGLE).is_file():

@@ -32,8 +32,8 @@ def new_folder(path: str | Path, *, needs_bytes: int, overwrite: bool) -> Iterat
         _put_in_place(partial, path)
     except OSError as error:
         raise WeightsError(
-            f"{path} can't be written: {error}. It needs {needs_bytes + MARGIN_BYTES} bytes on a disk you may write to; "
-            "free some or choose another folder. Nothing was left there."
+            f"{path} can't be written: {error}. It needs {needs_bytes + MARGIN_BYTES} bytes in a place you may write "
+            "to; free some, or choose another folder. Nothing was left there."
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

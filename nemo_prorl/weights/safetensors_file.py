@@ -1,4 +1,4 @@
-"""The safetensors format as far as writing needs it: where each tensor of a file lies, known before there is any tensor.
+"""The safetensors format as far as writing needs it: where each tensor of a file lies, known before there is one.
 
 A file is the header's length (8 bytes, little endian), the header (JSON: dtype, shape and data_offsets of each tensor),
 then the tensors' bytes. With shapes known beforehand the header is written first and every tensor goes straight to its
@@ -63,7 +63,7 @@ class SafetensorsFile:
         plain = tensor.detach().to("cpu", TORCH_DTYPES[self.dtype]).contiguous()
         with self.path.open("r+b") as file:
             file.seek(start)
-            file.write(memoryview(plain.reshape(-1).view(torch.uint8).numpy()))
+            file.write(plain.reshape(-1).view(torch.uint8).numpy().data)
 
     def flush_to_disk(self) -> None:
         """Return when the file would survive a power cut."""

@@ -11,7 +11,7 @@ from nemo_prorl.quickstart.tiny_model import make_tokenizer
 
 @pytest.fixture(scope="session")
 def tokenizer() -> Tokenizer:
-    """Bytes and chat markup: 263 tokens."""
+    """Bytes and chat markup: 279 tokens."""
     backend = make_tokenizer()
     return Tokenizer(backend, [backend.eos_token_id])
 

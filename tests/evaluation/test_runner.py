@@ -58,7 +58,11 @@ class BySeed(ByUid):
 class ReadsNumber:
     """Judges whose reward is the number in the text; "?" is the verifier's own failure."""
 
+    def __init__(self):
+        self.undrained = 0
+
     def submit(self, prompt, text):
+        self.undrained += 1
         verdict = Future()
         failed = text.startswith("?")
         verdict.set_result(Verdict(0.0, outcome="timeout") if failed else Verdict(float(text.strip("."))))
@@ -66,6 +70,10 @@ class ReadsNumber:
 
     def check_health(self):
         pass
+
+    def drain_metrics(self):
+        drained, self.undrained = self.undrained, 0
+        return {"verifier/logic/verdicts": drained}
 
 
 class Ranks:
@@ -101,7 +109,10 @@ def validator(engine, prompts, *, pool=None, world=None, samples=4):
 
 
 def test_scores_worked_by_hand():
-    """lcm: 1 of 4 and 0 of 4 right; pass@1 = 1/8, pass@4 = 1/2. bits: 2 of 4; a reward of 0.98 is no solution. A token is a character."""
+    """lcm: 1 of 4 and 0 of 4 right: pass@1 = 1/8, pass@4 = 1/2. bits: 2 of 4, for 0.98 is no solution.
+
+    A token is a character.
+    """
     texts = {"a": ["1", "0", "0", "0"], "b": ["0", "0", "0....", "?"], "c": ["1", "0.99", "0.98", "0"]}
     prompts = [prompt("a", "lcm"), prompt("b", "lcm"), prompt("c", "bits")]
     result = validator(ByUid(texts), prompts).run(0, STAGE)
@@ -168,6 +179,12 @@ def test_a_left_out_completion_is_an_error_not_a_zero():
         validator(ByUid({"a": ["1", "1", "1"]}), [prompt("a", "lcm")]).run(0, STAGE)
 
 
+def test_verdicts_of_a_validation_are_not_left_to_the_next_training_step():
+    pool = ReadsNumber()
+    validator(ByUid({"a": ["1"] * 4}), [prompt("a", "lcm")], pool=pool).run(0, STAGE)
+    assert pool.undrained == 0
+
+
 def test_verifiers_that_fail_too_often_end_the_validation():
     class Sick(ReadsNumber):
         def check_health(self):
@@ -175,6 +192,23 @@ def test_verifiers_that_fail_too_often_end_the_validation():
 
     with pytest.raises(VerifierError, match="logic"):
         validator(ByUid({"a": ["?"] * 4}), [prompt("a", "lcm")], pool=Sick()).run(0, STAGE)
+
+
+def test_when_one_rank_fails_all_ranks_stop_and_know_why():
+    """Rank 1 of 2 has the problem whose answers are missing; rank 0 would wait for it for ever."""
+    texts = {"a": ["1"] * 4, "b": ["1"]}
+    prompts = [prompt("a", "lcm"), prompt("b", "lcm")]
+
+    def outcome(world):
+        try:
+            validator(ByUid(texts), prompts, world=world).run(0, STAGE)
+        except RolloutError as error:
+            return str(error)
+
+    told_0, told_1 = Ranks(2).run(outcome)
+    assert told_1.startswith("validation of 'b'")
+    assert told_0.startswith("rank 1 failed while validating")
+    assert told_1 in told_0
 
 
 @pytest.mark.parametrize(("prompts", "complaint"), [([], "no problems"), ([prompt("a", "all")], "stands for all")])

@@ -1,0 +1,57 @@
+# Each verb makes or reuses its own virtual environment, so any of them works alone on a fresh machine that has
+# Python 3.11 (or 3.12), pip and a C compiler.
+#
+#   make quickstart   a tiny model through cold start, ProRL, export and report, in minutes on two cores
+#   make test         every test that needs no GPU
+#   make check        lint, format, types, house rules
+#   make format       mend what ruff can mend
+#   make bench        what is measured, see benchmarks/
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+VENV ?= .venv
+JOBS ?= 2
+QUICKSTART ?=
+PYTEST ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+TORCH := torch==2.13.0
+
+# PyPI's torch for Linux brings gigabytes of CUDA libraries. A machine without an NVIDIA driver takes the CPU build
+# instead, from PyTorch's own index, if it can be reached and pip isn't told of another place (TORCH_INDEX= turns it off).
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?= $(shell [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null && [ -z "$$PIP_FIND_LINKS" ] \
+	&& $(PYTHON) -c "from urllib.request import urlopen; urlopen('$(CPU_INDEX)/torch/', timeout=10)" 2>/dev/null \
+	&& echo --extra-index-url $(CPU_INDEX))
+
+.PHONY: quickstart test check format bench
+.DEFAULT_GOAL := test
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	$(PIP) $(TORCH_INDEX) $(TORCH)
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) --editable '.[dev]'
+	touch $@
+
+quickstart: $(VENV)/.installed
+	$(BIN)/prorl quickstart $(QUICKSTART)
+
+test: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not gpu' -n $(JOBS) $(PYTEST)
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) tests/house
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix --show-fixes .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks

@@ -1,0 +1,136 @@
+"""`prorl <command> ...`: what a user types. A command's own module is loaded only when it is asked for."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import NamedTuple
+
+from nemo_prorl import __version__
+from nemo_prorl.errors import ConfigError, ProRLError
+
+INTERRUPTED = 130  # what a shell reports for a process that Ctrl-C ended
+
+EXAMPLES = """\
+examples:
+  prorl quickstart                                    everything in minutes on a small machine
+  prorl train model.path=FOLDER --dry-run             what a run would do; builds nothing
+  prorl train recipe=tiny model.path=FOLDER run.dir=runs/first
+  torchrun --nproc-per-node 2 -m nemo_prorl train recipe=tiny model.path=FOLDER megatron.tensor_parallel_size=2
+  prorl sft sft=jsonl sft.source.path=FILE model.path=FOLDER
+
+`prorl COMMAND --help` says more. Errors are explained in a sentence; PRORL_TRACEBACK=1 shows where they come from."""
+
+SETTINGS = """\
+Settings are KEY=VALUE. A group's name chooses one of its YAML files (recipe=tiny, loss=grpo); a dotted path sets one
+value (optimizer.lr=1e-6, recipe.stages.main.kl_weight=0). All keys, their defaults and their meaning stand in
+nemo_prorl/config/schema.py, all choices in conf/. Files of your own: hydra.searchpath=[FOLDER]."""
+
+
+class Command(NamedTuple):
+    """`module` has run(arguments, *, dry_run) -> exit code. `settings`: it takes Hydra overrides, not options."""
+
+    module: str
+    summary: str
+    settings: bool = False
+
+
+COMMANDS = {
+    "train": Command("nemo_prorl.commands.train", "prolonged reinforcement learning", settings=True),
+    "sft": Command("nemo_prorl.commands.sft", "a cold start on demonstrations", settings=True),
+    "convert": Command("nemo_prorl.commands.convert", "between Hugging Face folders and Megatron checkpoints"),
+    "quickstart": Command("nemo_prorl.commands.quickstart", "a tiny model, cold start, ProRL, export and a report"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is 0, that of the error's class, or 130 after Ctrl-C."""
+    options, rest = _parser().parse_known_args(sys.argv[1:] if arguments is None else arguments)
+    command = COMMANDS[options.command]
+    if command.settings:
+        rest = [*options.overrides, *rest]
+        _refuse_options(options.command, rest)
+        _plan_for(options)
+    if options.dry_run and _rank() != 0:
+        return 0  # the plan is the same in every rank
+    try:
+        run: Callable[..., int] = import_module(command.module).run
+        return run(rest, dry_run=options.dry_run)
+    except ProRLError as error:
+        _explain(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("prorl: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="prorl",
+        description="Prolonged reinforcement learning of reasoning models on Megatron.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"prorl {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        # A command with options of its own has a help of its own.
+        sub = commands.add_parser(
+            name,
+            help=command.summary,
+            description=f"{command.summary[0].upper()}{command.summary[1:]}.",
+            epilog=SETTINGS,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            add_help=command.settings,
+            allow_abbrev=False,
+        )
+        sub.add_argument("--dry-run", action="store_true", help="print what would be done, and do nothing")
+        if command.settings:
+            sub.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings, see below")
+            sub.add_argument(
+                "--world-size", type=_positive, metavar="N", help="with --dry-run: plan for N ranks, without torchrun"
+            )
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return int(text)
+
+
+def _refuse_options(command: str, overrides: Sequence[str]) -> None:
+    unknown = [argument for argument in overrides if argument.startswith("-")]
+    if unknown:
+        _explain(ConfigError(f"prorl {command} has no option {unknown[0]!r}; settings are KEY=VALUE, see --help"))
+        raise SystemExit(ConfigError.exit_code)
+
+
+def _plan_for(options: argparse.Namespace) -> None:
+    """Hand --world-size on in the way in which torchrun tells it."""
+    if options.world_size is None:
+        return
+    if not options.dry_run:
+        _explain(ConfigError("--world-size only plans (with --dry-run); to start ranks: torchrun -m nemo_prorl ..."))
+        raise SystemExit(ConfigError.exit_code)
+    os.environ["WORLD_SIZE"] = str(options.world_size)
+
+
+def _explain(error: ProRLError) -> None:
+    """The error on stderr, without a traceback unless PRORL_TRACEBACK=1."""
+    rank = _rank()
+    if isinstance(error, ConfigError) and rank != 0:
+        return  # every rank reads the same settings, so rank 0 has said it
+    if os.environ.get("PRORL_TRACEBACK", "0") not in ("", "0"):
+        traceback.print_exception(error)
+    where = f" (rank {rank})" if rank else ""
+    print(f"prorl: {type(error).__name__}{where}: {error}", file=sys.stderr)
+
+
+def _rank() -> int:
+    return int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0)

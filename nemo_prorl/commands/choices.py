@@ -1,0 +1,43 @@
+"""Whether the plug-ins that a configuration names exist and take the knobs they are given: asked before anything is
+built, so that all of it is said at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from nemo_prorl.algorithm.objective import OBJECTIVES
+from nemo_prorl.algorithm.reduction import AGGREGATIONS
+from nemo_prorl.config.schema import Choice, ProRLConfig, SFTConfig, SourceConfig, as_knobs
+from nemo_prorl.data.sources import SOURCES
+from nemo_prorl.data.sources.demonstrations import DEMONSTRATIONS
+from nemo_prorl.errors import ConfigError
+from nemo_prorl.plugins import configured
+from nemo_prorl.rollout.engine import ROLLOUT_ENGINES
+
+
+def check_choices(config: ProRLConfig | SFTConfig) -> None:
+    """
+    Raises:
+        ConfigError: every plug-in that is unknown, and every knob that one doesn't have or that is out of its range.
+    """
+    problems = []
+    for choice, known, setting in _choices(config):
+        without = ("weight",) if isinstance(choice, SourceConfig) else ()
+        try:
+            configured(as_knobs(choice, *without), known, setting)
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _choices(config: ProRLConfig | SFTConfig) -> Iterator[tuple[Choice, Mapping[str, str], str]]:
+    if isinstance(config, SFTConfig):
+        yield config.sft.source, DEMONSTRATIONS, "sft.source"
+        return
+    yield config.loss.objective, OBJECTIVES, "loss.objective"
+    yield config.loss.aggregation, AGGREGATIONS, "loss.aggregation"
+    yield config.rollout, ROLLOUT_ENGINES, "rollout"
+    for group, sources in (("sources", config.data.sources), ("held_out", config.data.held_out)):
+        for name, source in sources.items():
+            yield source, SOURCES, f"data.{group}.{name}"

@@ -1,0 +1,197 @@
+"""What a run would do, said before it is done: `--dry-run` prints this. No model is built, Megatron isn't loaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from nemo_prorl.commands.choices import check_choices
+from nemo_prorl.config.schema import MegatronConfig, ProRLConfig, SFTConfig, StageConfig
+from nemo_prorl.megatron.layout import check_layout, data_parallel_size, padded_vocabulary, world_size_from_environment
+from nemo_prorl.weights.architecture import Architecture
+from nemo_prorl.weights.estimate import MemoryEstimate, estimate_memory
+
+Row = tuple[str, ...]
+STAGE_HEADS = (
+    *("stage", "steps", "prompts/step", "samples/prompt", "sequences/step", "updates/step", "sequences/update"),
+    *("context", "tokens/step", "temperature", "KL weight", "reset"),
+)
+
+
+def training_plan(config: ProRLConfig, environment: Mapping[str, str] = os.environ) -> str:
+    """The plan of `prorl train`. `environment` tells the number of ranks (WORLD_SIZE, as torchrun sets it).
+
+    Raises:
+        ConfigError: a plug-in that can't be had, or a layout that doesn't fit; the same as the run itself would raise.
+        WeightsError: there is no usable model in model.path.
+    """
+    check_choices(config)
+    stages = config.recipe.stages
+    longest = max(_row_tokens(config, stage) for stage in stages.values())
+    uses_reference = any(stage.kl_weight > 0 for stage in stages.values())
+    steps = sum(stage.steps for stage in stages.values())
+    updates = sum(stage.steps * _updates_per_step(stage) for stage in stages.values())
+    sections = [
+        _run(config, f"{steps:,} steps, {updates:,} updates, in {_count(len(stages), 'stage')}"),
+        _table([STAGE_HEADS, *(_stage(name, stage, _row_tokens(config, stage)) for name, stage in stages.items())]),
+        _rows(
+            [
+                ("training data", ", ".join(config.data.sources)),
+                ("held out", ", ".join(config.data.held_out) or "nothing, so there is no validation"),
+                ("prompts", f"up to {config.data.max_prompt_tokens:,} tokens; longer ones: {config.data.long_prompts}"),
+                ("dynamic sampling", _dynamic_sampling(config)),
+                ("rollout", config.rollout.name),
+                ("loss", f"{config.loss.objective.name}, {config.loss.aggregation.name}, KL by {config.loss.kl.value}"),
+            ]
+        ),
+        _engine(config, environment, longest_row=longest, uses_reference=uses_reference),
+    ]
+    return "\n\n".join(sections)
+
+
+def supervised_plan(config: SFTConfig, environment: Mapping[str, str] = os.environ) -> str:
+    """The plan of `prorl sft`; see `training_plan`."""
+    check_choices(config)
+    sft = config.sft
+    tokens = sft.sequences_per_step * sft.max_sequence_tokens
+    sections = [
+        _run(config, f"{sft.steps:,} steps, one update each"),
+        _rows(
+            [
+                ("demonstrations", sft.source.name),
+                ("sequences a step", f"{sft.sequences_per_step:,} of up to {sft.max_sequence_tokens:,} tokens"),
+                ("tokens a step", f"up to {tokens:,}"),
+            ]
+        ),
+        _engine(config, environment, longest_row=sft.max_sequence_tokens, uses_reference=False),
+    ]
+    return "\n\n".join(sections)
+
+
+def _run(config: ProRLConfig | SFTConfig, what: str) -> str:
+    return _rows([("run", f"{what}; seed {config.run.seed}"), ("folder", config.run.dir), ("model", config.model.path)])
+
+
+def _row_tokens(config: ProRLConfig, stage: StageConfig) -> int:
+    """The longest prompt with the longest response."""
+    if stage.max_response_tokens is None:
+        return stage.context_tokens
+    return min(stage.context_tokens, config.data.max_prompt_tokens + stage.max_response_tokens)
+
+
+def _stage(name: str, stage: StageConfig, row_tokens: int) -> Row:
+    sequences = stage.prompts_per_step * stage.samples_per_prompt
+    return (
+        name,
+        f"{stage.steps:,}",
+        f"{stage.prompts_per_step:,}",
+        f"{stage.samples_per_prompt:,}",
+        f"{sequences:,}",
+        f"{_updates_per_step(stage):,}",
+        f"{stage.prompts_per_update * stage.samples_per_prompt:,}",
+        f"{stage.context_tokens:,}",
+        f"<= {sequences * row_tokens:,}",
+        f"{stage.temperature:g}",
+        f"{stage.kl_weight:g}",
+        _reset(stage),
+    )
+
+
+def _reset(stage: StageConfig) -> str:
+    when = ["at entry"] if stage.reset.at_entry else []
+    if stage.reset.every_steps is not None:
+        when.append(f"every {stage.reset.every_steps} steps")
+    what = [name for name in ("reference", "optimizer") if getattr(stage.reset, name)]
+    return f"{' and '.join(when)} ({' + '.join(what) or 'nothing'})" if when else "never"
+
+
+def _updates_per_step(stage: StageConfig) -> int:
+    return stage.prompts_per_step // stage.prompts_per_update
+
+
+def _dynamic_sampling(config: ProRLConfig) -> str:
+    sampling = config.sampling
+    if not sampling.drop_equal_groups:
+        return "off: every group is trained on"
+    return f"up to {_count(sampling.max_rounds, 'round')} until enough groups teach, then: {sampling.on_exhausted}"
+
+
+def _engine(
+    config: ProRLConfig | SFTConfig, environment: Mapping[str, str], *, longest_row: int, uses_reference: bool
+) -> str:
+    architecture = Architecture.read(Path(config.model.path))
+    megatron = config.megatron
+    ranks, told = _ranks(megatron, environment)
+    check_layout(architecture, megatron, ranks)
+    data_parallel = data_parallel_size(megatron, ranks)
+    memory = estimate_memory(
+        architecture,
+        tokens_per_microbatch=megatron.sequences_per_microbatch * longest_row,
+        precision=megatron.precision,
+        tensor_parallel_size=megatron.tensor_parallel_size,
+        pipeline_parallel_size=megatron.pipeline_parallel_size,
+        data_parallel_size=data_parallel,
+        distributed_optimizer=megatron.distributed_optimizer,
+        vocabulary_multiple=megatron.vocabulary_multiple,
+        reference=uses_reference,
+    )
+    layout = (
+        f"{_count(ranks, 'rank')} = {megatron.tensor_parallel_size} tensor x {megatron.pipeline_parallel_size} pipeline "
+        f"x {data_parallel} data parallel{told}"
+    )
+    return _rows(
+        [
+            ("layout", layout),
+            ("device", f"{megatron.device}, {megatron.precision}"),
+            ("parameters", _parameters(architecture, padded_vocabulary(architecture, megatron))),
+            ("microbatch", f"{_count(megatron.sequences_per_microbatch, 'sequence')} of up to {longest_row:,} tokens"),
+            ("memory of a rank", f"about {_size(memory.total)} at its fullest: {_parts(memory)}"),
+            ("", "besides: the rollout engine's own copy of the weights and its cache, and Python"),
+        ]
+    )
+
+
+def _ranks(megatron: MegatronConfig, environment: Mapping[str, str]) -> tuple[int, str]:
+    """How many ranks the plan is for, and what to say about it."""
+    if "WORLD_SIZE" in environment or "SLURM_NTASKS" in environment:
+        return world_size_from_environment(environment), ""
+    fewest = megatron.tensor_parallel_size * megatron.pipeline_parallel_size
+    return fewest, " (the fewest that fit; --world-size plans for more)"
+
+
+def _parameters(architecture: Architecture, padded_vocab: int) -> str:
+    tied = "tied" if architecture.tied_embeddings else "untied"
+    return (
+        f"{architecture.parameter_count:,} ({architecture.family}, {_count(architecture.num_layers, 'layer')}, "
+        f"{tied} embeddings of {architecture.vocab_size:,} tokens, padded to {padded_vocab:,})"
+    )
+
+
+def _parts(memory: MemoryEstimate) -> str:
+    sizes = ((field.name, getattr(memory, field.name)) for field in fields(memory))
+    return ", ".join(f"{name} {_size(size)}" for name, size in sizes if size)
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:,.1f} GiB" if count >= 2**30 else f"{count / 2**20:,.1f} MiB"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _rows(rows: Iterable[tuple[str, str]]) -> str:
+    rows = list(rows)
+    width = max(len(label) for label, _ in rows)
+    return "\n".join(f"{label:<{width}}  {text}".rstrip() for label, text in rows)
+
+
+def _table(rows: Sequence[Row]) -> str:
+    """Each of `rows` as a column: a run has few stages, and each has much to say."""
+    lines = list(zip(*rows, strict=True))
+    widths = [max(map(len, column)) for column in rows]
+    return "\n".join(
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )

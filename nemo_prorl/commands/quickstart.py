@@ -1,0 +1,190 @@
+"""`prorl quickstart`: the whole way on one small machine, from a random model to a trained one and a report.
+
+For each seed: make a tiny model, teach it the form of an answer (cold start), train it with ProRL, and use the export
+with plain transformers. Each training is the ordinary `prorl sft` or `prorl train` in a process of its own, so what
+is seen here is what every other run does. Started again, it goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nemo_prorl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from nemo_prorl.quickstart.one_answer import Exchange
+
+TITLE = "ProRL quickstart"
+INTRODUCTION = """\
+A Qwen2 model of about 0.4 million parameters, made from random numbers, learns three kinds of reasoning problems on
+CPU. The cold start shows it worked solutions, then spoils it with hasty ones: most of them skip the thinking and guess.
+ProRL then rewards right answers alone, with a KL penalty to a reference policy that is reset at a fixed interval.
+
+Read the gain for what it is: the cold start has seen careful solutions of such problems, and RL brings the care back
+and sharpens it. That shows a trainer that learns, not a new skill."""
+
+# Problems are drawn by seed: by --seed (0 to MAX_SEED), and the hasty half of the cold start by HASTY_SEEDS + --seed.
+# Held-out problems have a seed that neither reaches: see conf/data/quickstart.yaml.
+MAX_SEED, HASTY_SEEDS = 900, 1000
+
+# --fast tries every step in seconds; nothing is learned, so groups that don't teach are trained on as well.
+FAST_SIZES: dict[str, int] = {"hidden_size": 32, "layers": 2, "heads": 2, "kv_heads": 1, "ffn_size": 64}
+FAST_SFT = ("sft.steps=2", "sft.sequences_per_step=4", "optimizer.warmup_steps=1")
+FAST_TRAIN = (
+    "recipe.stages.quickstart.steps=3",
+    "recipe.stages.quickstart.prompts_per_step=2",
+    "recipe.stages.quickstart.prompts_per_update=1",
+    "recipe.stages.quickstart.samples_per_prompt=2",
+    "recipe.stages.quickstart.max_response_tokens=8",
+    "recipe.stages.quickstart.reset.every_steps=2",
+    "sampling.drop_equal_groups=false",
+    "validation.problems_per_task=2",
+    "validation.samples_per_prompt=2",
+    "optimizer.warmup_steps=1",
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One `prorl` command in a process of its own."""
+
+    title: str
+    command: str
+    overrides: tuple[str, ...]
+
+    @property
+    def arguments(self) -> list[str]:
+        return [sys.executable, "-m", "nemo_prorl", self.command, *self.overrides]
+
+
+def run(arguments: list[str], *, dry_run: bool = False) -> int:
+    """Do everything, or with `dry_run` print the commands; returns the exit code of the first that fails, or 0."""
+    options = _options(arguments)
+    seeds = range(options.seed, options.seed + options.seeds)
+    if dry_run:
+        for seed in seeds:
+            for job in jobs(options.out / f"seed_{seed}", seed, fast=options.fast):
+                print(" ".join(job.arguments[1:]))
+        return 0
+    _claim(options.out, {"seed": options.seed, "seeds": options.seeds, "fast": options.fast})
+    start = time.monotonic()
+    for seed in seeds:
+        folder = options.out / f"seed_{seed}"
+        _make_model(folder / "model", seed, fast=options.fast)
+        for job in jobs(folder, seed, fast=options.fast):
+            if exit_code := _do(job):
+                return exit_code
+    _report(options.out, seeds, time.monotonic() - start)
+    return 0
+
+
+def jobs(folder: Path, seed: int, *, fast: bool) -> list[Job]:
+    """The trainings of one seed, in order; each starts from the folder that the one before has exported."""
+    sft, train = (FAST_SFT, FAST_TRAIN) if fast else ((), ())
+
+    def common(name: str, model: Path) -> tuple[str, ...]:
+        return (f"run.dir={_quoted(folder / name)}", f"run.seed={seed}", f"model.path={_quoted(model)}")
+
+    careful = ("sft=quickstart_careful", *common("careful", folder / "model"), *sft)
+    hasty = ("sft=quickstart_hasty", *common("hasty", folder / "careful" / "export"), *sft)
+    prorl = ("recipe=quickstart", *common("prorl", folder / "hasty" / "export"), *train)
+    return [
+        Job("cold start, careful", "sft", careful),
+        Job("cold start, hasty", "sft", (*hasty, f"sft.source.seed={HASTY_SEEDS + seed}")),
+        Job("ProRL", "train", prorl),
+    ]
+
+
+def _quoted(path: Path) -> str:
+    """A path as a value of a Hydra override, whatever characters it has."""
+    escaped = str(path).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="prorl quickstart", description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/quickstart"), metavar="DIR", help="where everything goes"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the model, its training and its problems")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="do it for N seeds in turn, from --seed on")
+    parser.add_argument("--fast", action="store_true", help="try every step within seconds; nothing is learned")
+    options = parser.parse_args(arguments)
+    if options.seeds < 1 or options.seed < 0 or options.seed + options.seeds - 1 > MAX_SEED:
+        raise ConfigError(
+            f"--seed {options.seed} --seeds {options.seeds}: there must be at least one seed, and all in 0..{MAX_SEED}"
+        )
+    return options
+
+
+def _claim(out: Path, settings: dict[str, int | bool]) -> None:
+    """Note the settings in the folder, or refuse a folder that was made with others.
+
+    Raises:
+        ConfigError: says which settings the folder was made with.
+    """
+    note = out / "quickstart.json"
+    if note.exists() and (former := json.loads(note.read_text())) != settings:
+        raise ConfigError(
+            f"--out {out} was made with {former}, this is {settings}. Choose another --out, or delete that folder"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    note.write_text(json.dumps(settings) + "\n")
+
+
+def _make_model(folder: Path, seed: int, *, fast: bool) -> None:
+    from nemo_prorl.quickstart.tiny_model import make_tiny_model
+
+    _say(f"making a tiny Qwen2 model with its tokenizer in {folder}")
+    make_tiny_model(folder, seed=seed, **(FAST_SIZES if fast else {}))  # type: ignore[arg-type]
+
+
+def _do(job: Job) -> int:
+    start = time.monotonic()
+    _say(f"{job.title}: prorl {' '.join([job.command, *job.overrides])}")
+    exit_code = subprocess.run(job.arguments, check=False).returncode
+    seconds = f"{time.monotonic() - start:.0f} s"
+    if exit_code:
+        print(f"quickstart: {job.title} ended with exit code {exit_code} after {seconds}; see above", file=sys.stderr)
+    else:
+        _say(f"{job.title}: done in {seconds}")
+    return abs(exit_code)  # a signal comes as a negative number
+
+
+def _report(out: Path, seeds: Sequence[int], seconds: float) -> None:
+    from nemo_prorl.analysis.report import write_report
+    from nemo_prorl.quickstart.one_answer import ask_with_transformers
+
+    export = out / f"seed_{seeds[0]}" / "prorl" / "export"
+    _say(f"asking {export} one question with plain transformers")
+    exchange = ask_with_transformers(export)
+    path = write_report(
+        out,
+        {f"seed {seed}": out / f"seed_{seed}" / "prorl" for seed in seeds},
+        title=TITLE,
+        introduction=INTRODUCTION,
+        sections=[
+            ("One held-out question, asked with plain transformers", _as_markdown(exchange, export)),
+            ("Cost", f"This call took {seconds:.0f} seconds for {len(seeds)} seed(s)."),
+        ],
+    )
+    _say(f"the report is {path}")
+
+
+def _as_markdown(exchange: Exchange, export: Path) -> str:
+    return (
+        f"From `{export}`, greedily:\n\n```text\n{exchange.question}\n\n<think>{exchange.answer}\n```\n\n"
+        f"The right answer is {exchange.right_answer}."
+    )
+
+
+def _say(text: str) -> None:
+    print(f"[quickstart] {text}", flush=True)

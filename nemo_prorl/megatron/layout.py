@@ -1,0 +1,74 @@
+"""Which model fits which layout of ranks: plain arithmetic, asked before anything is built.
+
+Nothing here imports torch or Megatron, so that `--dry-run` can ask too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from math import gcd, lcm
+
+from nemo_prorl.config.schema import MegatronConfig
+from nemo_prorl.errors import ConfigError
+from nemo_prorl.weights.architecture import Architecture
+
+
+def world_size_from_environment(environment: Mapping[str, str] = os.environ) -> int:
+    """Ranks of this run as torchrun or srun tells them; 1 without either."""
+    return int(environment.get("WORLD_SIZE") or environment.get("SLURM_NTASKS") or 1)
+
+
+def check_layout(architecture: Architecture, config: MegatronConfig, world_size: int) -> None:
+    """Refuse a layout that the model or the number of ranks does not allow; all reasons at once.
+
+    Raises:
+        ConfigError: what does not fit, with what was found and what is allowed.
+    """
+    tensor, pipeline = config.tensor_parallel_size, config.pipeline_parallel_size
+    problems = []
+    for what, count in (
+        ("attention heads", architecture.num_heads),
+        ("key-value heads", architecture.num_kv_heads),
+        ("feed-forward units", architecture.ffn_size),
+    ):
+        if count % tensor:
+            problems.append(
+                f"megatron.tensor_parallel_size={tensor} does not divide the model's {count} {what}; "
+                f"choose {_listed(_divisors(_common(architecture)))}"
+            )
+    if architecture.num_layers % pipeline:
+        problems.append(
+            f"megatron.pipeline_parallel_size={pipeline} does not divide the model's {architecture.num_layers} layers; "
+            f"choose {_listed(_divisors(architecture.num_layers))}"
+        )
+    if world_size % (tensor * pipeline):
+        problems.append(
+            f"{world_size} ranks can't be cut into groups of tensor_parallel_size x pipeline_parallel_size = "
+            f"{tensor} x {pipeline} = {tensor * pipeline}; start a multiple of {tensor * pipeline} "
+            f"(torchrun --nproc-per-node {tensor * pipeline}), or choose smaller sizes"
+        )
+    if problems:
+        raise ConfigError("the parallel layout does not fit:\n" + "\n".join(f"  - {problem}" for problem in problems))
+
+
+def data_parallel_size(config: MegatronConfig, world_size: int) -> int:
+    """How many ranks train on different data."""
+    return world_size // (config.tensor_parallel_size * config.pipeline_parallel_size)
+
+
+def padded_vocabulary(architecture: Architecture, config: MegatronConfig) -> int:
+    """Rows of the padded vocabulary: the same in every layout whose TP divides the multiple, so checkpoints reshard."""
+    return architecture.padded_vocab(lcm(config.vocabulary_multiple, config.tensor_parallel_size))
+
+
+def _common(architecture: Architecture) -> int:
+    return gcd(architecture.num_kv_heads, architecture.num_heads, architecture.ffn_size)
+
+
+def _divisors(number: int) -> list[int]:
+    return [divisor for divisor in range(1, number + 1) if number % divisor == 0]
+
+
+def _listed(numbers: list[int]) -> str:
+    return " or ".join(map(str, numbers)) if len(numbers) < 3 else ", ".join(map(str, numbers))

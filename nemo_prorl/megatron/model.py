@@ -1,0 +1,148 @@
+"""Megatron's GPTModel for a Hugging Face architecture."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from megatron.core import parallel_state
+from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig, finalize_model_grads
+from megatron.core.models.gpt import GPTModel
+from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_with_transformer_engine_spec
+from megatron.core.transformer.module import Float16Module
+from megatron.core.transformer.transformer_config import TransformerConfig
+from torch.nn import Parameter
+
+from nemo_prorl.config.schema import MegatronConfig
+from nemo_prorl.megatron.layout import padded_vocabulary
+from nemo_prorl.megatron.modules import local_block_spec
+from nemo_prorl.megatron.precision import precision_of
+from nemo_prorl.megatron.runtime import Runtime
+from nemo_prorl.weights.architecture import Architecture
+
+
+@dataclass(frozen=True)
+class PolicyModel:
+    """This rank's part of a model: its chunks wrapped for data parallelism, and what they were made of."""
+
+    architecture: Architecture
+    config: MegatronConfig
+    transformer_config: TransformerConfig
+    chunks: list[DistributedDataParallel]
+    padded_vocab: int
+
+    @property
+    def gpt(self) -> GPTModel:
+        """The bare model of this pipeline stage."""
+        module = self.chunks[0].module
+        return module.module if isinstance(module, Float16Module) else module
+
+    def parameters(self) -> Iterator[Parameter]:
+        yield from self.gpt.parameters()
+
+
+def build_model(architecture: Architecture, config: MegatronConfig, runtime: Runtime) -> PolicyModel:
+    """A model of this rank's layers with fresh weights, on this rank's device."""
+    on_gpu = runtime.device.type == "cuda"
+    uses_te = on_gpu and importlib.util.find_spec("transformer_engine") is not None
+    transformer_config = _transformer_config(architecture, config, on_gpu)
+    padded_vocab = padded_vocabulary(architecture, config)
+    scaling = architecture.rope_scaling
+    gpt = GPTModel(
+        transformer_config,
+        get_gpt_layer_with_transformer_engine_spec(qk_layernorm=architecture.qk_norm)
+        if uses_te
+        else local_block_spec(transformer_config),
+        vocab_size=padded_vocab,
+        max_sequence_length=architecture.max_positions,
+        position_embedding_type="rope",
+        rotary_base=architecture.rope_theta,
+        rope_scaling=scaling is not None,
+        rope_scaling_factor=scaling["factor"] if scaling else 1.0,
+        share_embeddings_and_output_weights=architecture.tied_embeddings,
+        pre_process=parallel_state.is_pipeline_first_stage(),
+        post_process=parallel_state.is_pipeline_last_stage(),
+        parallel_output=True,
+    )
+    module: Any = gpt.to(runtime.device)
+    if precision_of(config.precision).bf16:
+        module = Float16Module(transformer_config, module)
+    chunk = DistributedDataParallel(
+        transformer_config,
+        DistributedDataParallelConfig(
+            grad_reduce_in_fp32=True,
+            use_distributed_optimizer=config.distributed_optimizer,
+            average_in_collective=False,  # the loss is divided once, by the global token count
+        ),
+        module,
+    )
+    chunk.broadcast_params()
+    return PolicyModel(architecture, config, transformer_config, [chunk], padded_vocab)
+
+
+def _transformer_config(architecture: Architecture, config: MegatronConfig, on_gpu: bool) -> TransformerConfig:
+    precision = precision_of(config.precision)
+    return TransformerConfig(
+        num_layers=architecture.num_layers,
+        hidden_size=architecture.hidden_size,
+        ffn_hidden_size=architecture.ffn_size,
+        num_attention_heads=architecture.num_heads,
+        num_query_groups=architecture.num_kv_heads,
+        kv_channels=architecture.head_dim,
+        normalization="RMSNorm",
+        layernorm_epsilon=architecture.rms_norm_eps,
+        gated_linear_unit=True,
+        activation_func=F.silu,
+        add_bias_linear=False,
+        add_qkv_bias=architecture.qkv_bias,
+        qk_layernorm=architecture.qk_norm,
+        attention_dropout=0.0,
+        hidden_dropout=0.0,
+        tensor_model_parallel_size=config.tensor_parallel_size,
+        pipeline_model_parallel_size=config.pipeline_parallel_size,
+        params_dtype=precision.parameters,
+        pipeline_dtype=precision.parameters,
+        bf16=precision.bf16,
+        # Stages tell each other the shape of every microbatch, so that each may be as narrow as its rows allow.
+        # (Megatron ties that to a dispatcher of experts, which these models don't have.)
+        variable_seq_lengths=config.pipeline_parallel_size > 1,
+        moe_token_dispatcher_type="alltoall",
+        calculate_per_token_loss=True,
+        finalize_model_grads_func=finalize_model_grads,
+        use_cpu_initialization=not on_gpu,
+        gradient_accumulation_fusion=False,
+        masked_softmax_fusion=on_gpu,
+        bias_dropout_fusion=on_gpu,
+        bias_activation_fusion=on_gpu,
+        apply_rope_fusion=False,
+        persist_layer_norm=on_gpu,
+        deallocate_pipeline_outputs=False,
+        init_method_std=0.02,
+    )
+
+
+def local_name_of(name: str, layers: Any) -> str:
+    """A parameter's name as the weight maps have it: with its global layer number, and local specs' norm names."""
+    for te_name, local_name in TRANSFORMER_ENGINE_NAMES.items():
+        name = name.replace(te_name, local_name)
+    if name.startswith("decoder.layers."):
+        _, _, local_number, rest = name.split(".", 3)
+        name = f"decoder.layers.{layers[int(local_number)].layer_number - 1}.{rest}"
+    return name
+
+
+# Transformer Engine fuses a norm with the projection after it and names it after that.
+TRANSFORMER_ENGINE_NAMES = {
+    "self_attention.linear_qkv.layer_norm_weight": "input_layernorm.weight",
+    "mlp.linear_fc1.layer_norm_weight": "pre_mlp_layernorm.weight",
+}
+
+
+def named_parameters(model: PolicyModel) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    """This rank's parameters under the names of the weight maps."""
+    for name, parameter in model.gpt.named_parameters():
+        yield local_name_of(name, model.gpt.decoder.layers), parameter

@@ -1,0 +1,150 @@
+"""AdamW through Megatron's optimizer: clipped, on a schedule, refusing gradients that are not numbers, resettable.
+
+Without Transformer Engine Megatron takes torch's AdamW, whose state it expects a little otherwise; the places where
+that matters carry a comment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from megatron.core.optimizer import OptimizerConfig as MegatronOptimizerConfig
+from megatron.core.optimizer import get_megatron_optimizer
+from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
+
+from nemo_prorl.config.schema import OptimizerConfig
+from nemo_prorl.errors import TrainingError
+from nemo_prorl.megatron.model import PolicyModel
+from nemo_prorl.megatron.precision import precision_of
+
+
+class PolicyOptimizer:
+    """The optimizer of one model. Every method is collective."""
+
+    def __init__(self, model: PolicyModel, config: OptimizerConfig, *, total_steps: int) -> None:
+        self._model, self._config, self._total_steps = model, config, total_steps
+        self.updates = 0  # since the run began; the learning rate's clock, which a reset doesn't touch
+        _let_distributed_optimizer_restore_adamw()
+        self.megatron: Any = get_megatron_optimizer(_megatron_config(model, config), model.chunks)
+        self._make_moments()
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next update."""
+        config, done = self._config, self.updates
+        if done < config.warmup_steps:
+            return config.lr * (done + 1) / config.warmup_steps
+        left = max(self._total_steps - config.warmup_steps, 1)
+        share = min((done - config.warmup_steps) / left, 1.0)
+        return config.lr * (1.0 - share * (1.0 - config.final_lr_fraction))
+
+    def zero_grad(self) -> None:
+        for chunk in self._model.chunks:
+            chunk.zero_grad_buffer()
+        self.megatron.zero_grad()
+
+    def step(self) -> dict[str, float]:
+        """Clip the gradients and update the weights; says the gradients' norm before clipping, and the learning rate.
+
+        Raises:
+            TrainingError: a gradient is not a finite number; no weight and no moment has been touched, on any rank.
+        """
+        self._refuse_bad_gradients()
+        lr = self.lr
+        for torch_optimizer in self._torch_optimizers():
+            for group in torch_optimizer.param_groups:
+                group["lr"] = lr
+        _, grad_norm, _ = self.megatron.step()
+        self.updates += 1
+        return {"optimizer/grad_norm": float(grad_norm), "optimizer/lr": lr}
+
+    def reset(self) -> None:
+        """Fresh moments and step count; fp32 master weights are read from the weights again. The schedule goes on."""
+        for torch_optimizer in self._torch_optimizers():
+            torch_optimizer.state.clear()
+            for group in torch_optimizer.param_groups:
+                group.pop("step", None)  # fused optimizers count there
+        self.reload_weights()
+        self._make_moments()
+
+    def reload_weights(self) -> None:
+        """Tell the optimizer that the weights were changed behind its back."""
+        self.megatron.reload_model_params()
+
+    def after_restoring(self) -> None:
+        """Mend what Megatron's `load_state_dict` leaves of torch's AdamW state.
+
+        All parameters share one step tensor, which would then advance once for each of them; and of a step count of
+        zero nothing is stored at all.
+        """
+        for torch_optimizer in self._torch_optimizers():
+            for state in torch_optimizer.state.values():
+                step = state["step"] if "step" in state else 0.0
+                state["step"] = torch.as_tensor(float(step), dtype=torch.float32)
+
+    def _refuse_bad_gradients(self) -> None:
+        buffers = [buffer for chunk in self._model.chunks for buffer in chunk.buffers]
+        is_bad = torch.stack([~torch.isfinite(buffer.grad_data).all() for buffer in buffers]).any().float()
+        dist.all_reduce(is_bad, op=dist.ReduceOp.MAX)
+        if bool(is_bad):
+            raise TrainingError(
+                f"the gradient of update {self.updates + 1} is not a finite number; no weight was changed. Look at "
+                "policy/ratio_max, policy/entropy and optimizer/grad_norm of the steps before; a smaller optimizer.lr "
+                "or optimizer.clip_grad_norm often helps. The newest checkpoint is still good: the same command "
+                "resumes from it"
+            )
+
+    def _make_moments(self) -> None:
+        # torch makes them at the first step, but Megatron's state_dict wants them before.
+        for torch_optimizer in self._torch_optimizers():
+            if not isinstance(torch_optimizer, torch.optim.AdamW):
+                continue
+            for group in torch_optimizer.param_groups:
+                for parameter in group["params"]:
+                    torch_optimizer.state[parameter] = {
+                        "step": torch.zeros((), dtype=torch.float32),
+                        "exp_avg": torch.zeros_like(parameter),
+                        "exp_avg_sq": torch.zeros_like(parameter),
+                    }
+
+    def _torch_optimizers(self) -> Iterator[torch.optim.Optimizer]:
+        for part in getattr(self.megatron, "chained_optimizers", [self.megatron]):
+            if part.optimizer is not None:
+                yield part.optimizer
+
+
+@cache
+def _let_distributed_optimizer_restore_adamw() -> None:
+    """distrib_optimizer.py:939 looks for a stored tensor for every entry of torch's AdamW state, `step` too.
+
+    No checkpoint has one: the step is stored once for all parameters. Give it the one that is there.
+    """
+    original = DistributedOptimizer._set_main_param_and_optimizer_states
+
+    def restore(self: DistributedOptimizer, model_param: torch.nn.Parameter, tensors: dict[str, Any]) -> None:
+        group, place = self.model_param_group_index_map[model_param]
+        state = self.optimizer.state[self.optimizer.param_groups[group]["params"][place]]
+        step = {"step": state["step"]} if "step" in state else {}
+        original(self, model_param, {**step, **tensors})
+
+    DistributedOptimizer._set_main_param_and_optimizer_states = restore
+
+
+def _megatron_config(model: PolicyModel, config: OptimizerConfig) -> MegatronOptimizerConfig:
+    precision = precision_of(model.config.precision)
+    return MegatronOptimizerConfig(
+        optimizer="adam",
+        lr=config.lr,
+        weight_decay=config.weight_decay,
+        adam_beta1=config.beta1,
+        adam_beta2=config.beta2,
+        adam_eps=config.eps,
+        clip_grad=config.clip_grad_norm,
+        bf16=precision.bf16,
+        params_dtype=precision.parameters,
+        use_distributed_optimizer=model.config.distributed_optimizer,
+    )

@@ -1,0 +1,103 @@
+"""Starting and ending the ranks: process group, Megatron's parallel groups, random states.
+
+The same code runs one process without any environment, N gloo processes on CPUs, and N NCCL processes on GPUs.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from types import TracebackType
+
+import torch
+import torch.distributed as dist
+
+from nemo_prorl.config.schema import MegatronConfig
+from nemo_prorl.errors import ConfigError
+from nemo_prorl.megatron.cpu import open_door
+from nemo_prorl.megatron.layout import world_size_from_environment
+from nemo_prorl.world import TorchWorld
+
+
+class Runtime:
+    """A running rank. Use it in a `with`: leaving it ends Megatron's groups and the process group.
+
+    device  where this rank computes
+    world   the other ranks, for objects on the CPU (gloo, beside NCCL where that is used)
+    """
+
+    def __init__(self, config: MegatronConfig, device: torch.device) -> None:
+        from megatron.core import parallel_state
+
+        self.config, self.device = config, device
+        objects = dist.new_group(backend="gloo") if device.type == "cuda" else None
+        self.world = TorchWorld(
+            data_rank=parallel_state.get_data_parallel_rank(),
+            data_size=parallel_state.get_data_parallel_world_size(),
+            group=objects,
+        )
+
+    @classmethod
+    def start(cls, config: MegatronConfig, *, seed: int, torch_threads: int) -> Runtime:
+        """Join the other ranks, which torchrun or srun started; alone if nobody did.
+
+        Raises:
+            ConfigError: CUDA is asked for and absent.
+        """
+        device = _device(config.device)
+        torch.set_num_threads(torch_threads)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        _join("nccl" if device.type == "cuda" else "gloo", timedelta(minutes=config.collective_timeout_minutes))
+        open_door()
+        from megatron.core import parallel_state, tensor_parallel
+
+        parallel_state.initialize_model_parallel(
+            tensor_model_parallel_size=config.tensor_parallel_size,
+            pipeline_model_parallel_size=config.pipeline_parallel_size,
+        )
+        tensor_parallel.model_parallel_cuda_manual_seed(seed)
+        return cls(config, device)
+
+    def close(self) -> None:
+        from megatron.core import parallel_state
+
+        parallel_state.destroy_model_parallel()
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+    def __enter__(self) -> Runtime:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _device(wanted: str) -> torch.device:
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("megatron.device=cuda, but torch sees no CUDA device; use megatron.device=cpu or auto")
+    if wanted == "cpu" and torch.cuda.is_available():
+        raise ConfigError(
+            "megatron.device=cpu on a host with CUDA: Megatron Core would still choose the GPU. "
+            "Hide it with CUDA_VISIBLE_DEVICES='' or use megatron.device=auto"
+        )
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or 0))
+
+
+def _join(backend: str, timeout: timedelta) -> None:
+    world_size = world_size_from_environment()
+    if world_size == 1 and "MASTER_ADDR" not in os.environ:
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1, timeout=timeout)
+        return
+    rank = int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0)
+    missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if missing:
+        raise ConfigError(
+            f"rank {rank} of {world_size} can't find the others: {' and '.join(missing)} not set. "
+            "Start with torchrun, or export them in the sbatch script"
+        )
+    dist.init_process_group(backend, rank=rank, world_size=world_size, timeout=timeout)

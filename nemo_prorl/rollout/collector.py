@@ -1,0 +1,259 @@
+"""Sampling and judging until enough groups teach: dynamic sampling with exact refill, over any number of ranks."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Protocol
+
+from nemo_prorl.config.schema import SamplingBudgetConfig
+from nemo_prorl.data.prompt import Prompt
+from nemo_prorl.data.sampling import SamplingParams, step_seed
+from nemo_prorl.data.trajectory import Completion, Group, Verdict
+from nemo_prorl.errors import ConfigError, ProRLError, RolloutError
+from nemo_prorl.recipe import Stage
+from nemo_prorl.rollout.engine import RolloutEngine
+from nemo_prorl.rollout.summary import GroupSummary, merged_pool_metrics, sampling_metrics, why_too_few_teach
+from nemo_prorl.world import World
+
+log = logging.getLogger(__name__)
+
+
+class PromptSource(Protocol):
+    """What the collector asks of the mixture: prompts the same on every rank, in whatever portions drawn."""
+
+    def draw(self, n: int, domain_weights: Mapping[str, float], *, avoid: Collection[str]) -> list[Prompt]: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+class VerdictPool(Protocol):
+    """What the collector asks of the verifiers."""
+
+    def submit(self, prompt: Prompt, text: str) -> Future[Verdict]: ...
+
+    def drain_metrics(self) -> dict[str, float]: ...
+
+    def check_health(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Collected:
+    """A step's harvest.
+
+    `groups` is this data rank's share, in the order of updates: the first part of it belongs to the first update, and
+    so on. It is empty when the step is to be left out. `metrics` is the same on every rank. `examples` are groups that
+    this rank sampled in the step's first round, kept or not.
+    """
+
+    groups: list[Group]
+    metrics: dict[str, float]
+    examples: list[Group]
+
+
+class Draw(NamedTuple):
+    """A prompt of a step. `number` counts over all ranks and rounds from 0, `repeat` how often its uid came before."""
+
+    number: int
+    repeat: int
+    prompt: Prompt
+
+
+@dataclass
+class _Harvest:
+    """What is known so far in a step: everybody's summaries, and this rank's own groups by draw."""
+
+    summaries: list[GroupSummary] = field(default_factory=list)
+    own: dict[int, Group] = field(default_factory=dict)
+    examples: list[Group] = field(default_factory=list)
+    repeats: Counter[str] = field(default_factory=Counter)
+    rounds: int = 0
+
+    @property
+    def drawn(self) -> int:
+        return len(self.summaries)
+
+    @property
+    def teaching(self) -> list[GroupSummary]:
+        return [summary for summary in self.summaries if summary.teaches]
+
+
+class Collector:
+    """Collects the groups of a step.
+
+    Every rank draws the same prompts and samples its part of them; verdicts are computed while generation goes on. Then
+    ranks tell each other what teaches, and all of them see the same: the first `prompts_per_step` teaching groups in
+    the order of drawing are kept, whatever the number of ranks. Prompts drawn after the last kept one are put back for
+    the next step, so that neither the number of ranks nor `oversample` changes which prompts a run trains on.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine: RolloutEngine,
+        pool: VerdictPool,
+        mixture: PromptSource,
+        world: World,
+        budget: SamplingBudgetConfig,
+        run_seed: int,
+    ) -> None:
+        self._engine, self._pool, self._mixture, self._world = engine, pool, mixture, world
+        self._budget, self._run_seed = budget, run_seed
+
+    def collect(self, stage: Stage, step: int) -> Collected:
+        """This rank's share of the groups to train on in `step`.
+
+        Raises:
+            ConfigError: an update's groups can't be shared out evenly over data-parallel ranks.
+            RolloutError: too few groups teach within `max_rounds`; or the engine, on any rank, misbehaves.
+            VerifierError: verifiers of a domain, on any rank, fail too often.
+        """
+        self._check_shares(stage)
+        harvest = _Harvest()
+        if self._budget.drop_equal_groups:
+            kept = self._until_enough_teach(stage, step, harvest)
+        else:
+            self._round(stage, step, harvest, stage.prompts_per_step)
+            kept = harvest.summaries
+        exhausted = len(kept) < stage.prompts_per_step
+        if exhausted and self._budget.on_exhausted == "error":
+            raise RolloutError(self._exhausted_message(stage, step, harvest))
+        metrics = {
+            **sampling_metrics(harvest.summaries, [] if exhausted else kept, harvest.rounds),
+            "rollout/exhausted": float(exhausted),
+            **merged_pool_metrics(self._world.gather(self._pool.drain_metrics())),
+        }
+        if exhausted:
+            log.warning("left out: %s", self._exhausted_message(stage, step, harvest))
+            return Collected([], metrics, harvest.examples)
+        wanted = self._share(stage, [summary.draw for summary in kept])
+        return Collected(self._world.share_out(harvest.own, wanted), metrics, harvest.examples)
+
+    # -- rounds ------------------------------------------------------------------------------------------------------
+
+    def _until_enough_teach(self, stage: Stage, step: int, harvest: _Harvest) -> list[GroupSummary]:
+        """Rounds until `prompts_per_step` groups teach or `max_rounds` are over; the kept groups in draw order."""
+        wanted = stage.prompts_per_step
+        while len(harvest.teaching) < wanted and harvest.rounds < self._budget.max_rounds:
+            before, seen, cursor = harvest.drawn, set(harvest.repeats), self._mixture.state_dict()
+            self._round(stage, step, harvest, self._round_size(stage, harvest))
+            if len(harvest.teaching) >= wanted:
+                used = harvest.teaching[wanted - 1].draw + 1
+                if used < harvest.drawn:
+                    self._mixture.load_state_dict(cursor)
+                    self._mixture.draw(used - before, stage.domain_weights, avoid=seen)
+        return harvest.teaching[:wanted]
+
+    def _round_size(self, stage: Stage, harvest: _Harvest) -> int:
+        """Prompts to draw: enough for the missing groups at the rate that this step has seen, some for every rank."""
+        missing = stage.prompts_per_step - len(harvest.teaching)
+        most = stage.prompts_per_step
+        if harvest.drawn:
+            expected = missing * harvest.drawn / max(len(harvest.teaching), 1)
+            missing = min(math.ceil(expected), most)
+        prompts = math.ceil(missing * self._budget.oversample)
+        return math.ceil(prompts / self._world.size) * self._world.size
+
+    def _round(self, stage: Stage, step: int, harvest: _Harvest, prompts: int) -> None:
+        """Draw, sample, judge, and tell each other. A rank that fails says so first, so that no other waits for it."""
+        own: dict[int, Group] = {}
+        failure: Exception | None = None
+        try:
+            own = self._sample(self._draw(stage, harvest, prompts), stage, step)
+            self._pool.check_health()
+        except Exception as error:
+            failure = error
+        told = self._world.gather(([GroupSummary.of(*item) for item in own.items()], _as_told(failure)))
+        _raise_if_any_failed(failure, [failed for _, failed in told])
+        harvest.summaries += sorted((summary for part, _ in told for summary in part), key=lambda summary: summary.draw)
+        if harvest.rounds == 0:
+            harvest.examples += own.values()
+        keep_all = not self._budget.drop_equal_groups
+        harvest.own.update({number: group for number, group in own.items() if keep_all or group.teaches})
+        harvest.rounds += 1
+
+    def _draw(self, stage: Stage, harvest: _Harvest, prompts: int) -> list[Draw]:
+        draws: list[Draw] = []
+        for prompt in self._mixture.draw(prompts, stage.domain_weights, avoid=set(harvest.repeats)):
+            draws.append(Draw(harvest.drawn + len(draws), harvest.repeats[prompt.uid], prompt))
+            harvest.repeats[prompt.uid] += 1
+        return draws
+
+    # -- sampling ----------------------------------------------------------------------------------------------------
+
+    def _sample(self, draws: Sequence[Draw], stage: Stage, step: int) -> dict[int, Group]:
+        """This rank's part of `draws` as judged groups, by draw number.
+
+        The mixture repeats a problem within a step only when it has no others. It is then sampled from another seed, so
+        that its second group isn't a copy of the first.
+        """
+        own = [draw for draw in draws if draw.number % self._world.size == self._world.rank]
+        groups: dict[int, Group] = {}
+        for repeat in sorted({draw.repeat for draw in own}):
+            purpose = f"train, repeat {repeat}" if repeat else "train"
+            sampling = replace(stage.sampling, seed=step_seed(self._run_seed, step, purpose))
+            groups.update(self._sample_once([draw for draw in own if draw.repeat == repeat], sampling))
+        return dict(sorted(groups.items()))
+
+    def _sample_once(self, draws: Sequence[Draw], sampling: SamplingParams) -> dict[int, Group]:
+        answers: list[dict[int, tuple[Completion, Future[Verdict]]]] = [{} for _ in draws]
+        for index, sample, completion in self._engine.generate([draw.prompt for draw in draws], sampling):
+            answers[index][sample] = completion, self._pool.submit(draws[index].prompt, completion.text)
+        groups = {}
+        for draw, by_sample in zip(draws, answers, strict=True):
+            if set(by_sample) != set(range(sampling.samples_per_prompt)):
+                raise RolloutError(
+                    f"the rollout engine gave samples {sorted(by_sample)} of prompt {draw.prompt.uid!r}, expected "
+                    f"each of 0 to {sampling.samples_per_prompt - 1}; this is a bug in {type(self._engine).__name__}"
+                )
+            completions, verdicts = zip(*(by_sample[sample] for sample in sorted(by_sample)), strict=True)
+            groups[draw.number] = Group(draw.prompt, completions, tuple(verdict.result() for verdict in verdicts))
+        return groups
+
+    # -- shares ------------------------------------------------------------------------------------------------------
+
+    def _check_shares(self, stage: Stage) -> None:
+        if stage.prompts_per_update % self._world.data_size:
+            raise ConfigError(
+                f"stage {stage.name!r}: prompts_per_update={stage.prompts_per_update} can't be divided evenly over "
+                f"{self._world.data_size} data-parallel ranks; make it (and prompts_per_step) a multiple of them"
+            )
+
+    def _share(self, stage: Stage, kept: Sequence[int]) -> list[int]:
+        """The draws that this data rank trains on: an equal part of every update's consecutive groups."""
+        share = stage.prompts_per_update // self._world.data_size
+        first = share * self._world.data_rank
+        starts = range(first, len(kept), stage.prompts_per_update)
+        return [draw for start in starts for draw in kept[start : start + share]]
+
+    def _exhausted_message(self, stage: Stage, step: int, harvest: _Harvest) -> str:
+        return (
+            f"step {step + 1}, stage {stage.name!r}: only {len(harvest.teaching)} of {stage.prompts_per_step} groups "
+            f"teach after {harvest.rounds} rounds of sampling and {harvest.drawn} prompts; in the others all rewards "
+            f"are equal.\n{why_too_few_teach(harvest.summaries)}\n"
+            "Change what a line above asks for; or raise sampling.max_rounds or sampling.oversample; or set "
+            "sampling.on_exhausted=skip to leave such steps out."
+        )
+
+
+def _as_told(failure: Exception | None) -> tuple[type[ProRLError], str] | None:
+    """What the other ranks get to know of a failure. Its class decides on the exit code."""
+    if failure is None:
+        return None
+    kind = type(failure) if isinstance(failure, ProRLError) else RolloutError
+    return kind, f"{type(failure).__name__}: {failure}"
+
+
+def _raise_if_any_failed(own: Exception | None, told: Sequence[tuple[type[ProRLError], str] | None]) -> None:
+    if own is not None:
+        raise own
+    for rank, failed in enumerate(told):
+        if failed is not None:
+            kind, text = failed
+            raise kind(f"rank {rank} failed while sampling, so every rank stops. {text}")

@@ -1,0 +1,122 @@
+"""What ranks tell each other about the groups they sampled, and what is logged of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TypeVar
+
+from nemo_prorl.data.trajectory import OUTCOMES, FinishReason, Group, Outcome
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class GroupSummary:
+    """A group without its tokens. `draw` counts the prompts of a step, of all ranks together, from 0."""
+
+    draw: int
+    domain: str
+    teaches: bool
+    rewards: tuple[float, ...]
+    response_tokens: tuple[int, ...]
+    finish_reasons: tuple[FinishReason, ...]
+    outcomes: tuple[Outcome, ...]
+
+    @classmethod
+    def of(cls, draw: int, group: Group) -> GroupSummary:
+        return cls(
+            draw,
+            group.prompt.domain,
+            group.teaches,
+            group.rewards,
+            tuple(len(completion.token_ids) for completion in group.completions),
+            tuple(completion.finish_reason for completion in group.completions),
+            tuple(verdict.outcome for verdict in group.verdicts),
+        )
+
+
+def sampling_metrics(sampled: Sequence[GroupSummary], kept: Sequence[GroupSummary], rounds: int) -> dict[str, float]:
+    """Of everything sampled in a step, and of the `kept` part that is trained on, apart."""
+    rewards = _flat(group.rewards for group in sampled)
+    tokens = _flat(group.response_tokens for group in sampled)
+    outcomes = _flat(group.outcomes for group in sampled)
+    equal = [group.rewards[0] for group in sampled if not group.teaches]
+    values = {
+        "reward/sampled_mean": fmean(rewards),
+        "rollout/rounds": float(rounds),
+        "rollout/sampled_groups": float(len(sampled)),
+        "rollout/kept_groups": float(len(kept)),
+        "rollout/surplus_groups": float(sum(group.teaches for group in sampled) - sum(group.teaches for group in kept)),
+        "rollout/teaching_fraction": fmean(group.teaches for group in sampled),
+        "rollout/all_right_fraction": sum(reward == 1 for reward in equal) / len(sampled),
+        "rollout/all_wrong_fraction": sum(reward == 0 for reward in equal) / len(sampled),
+        "rollout/response_tokens_mean": fmean(tokens),
+        "rollout/response_tokens_max": float(max(tokens)),
+        "rollout/truncated_fraction": _fraction(_flat(group.finish_reasons for group in sampled), "length"),
+        **{f"rollout/{outcome}_fraction": _fraction(outcomes, outcome) for outcome in OUTCOMES},
+    }
+    if kept:
+        values["reward/kept_mean"] = fmean(_flat(group.rewards for group in kept))
+        values["rollout/kept_response_tokens_mean"] = fmean(_flat(group.response_tokens for group in kept))
+    for domain, groups in by_domain(sampled).items():
+        values[f"reward/{domain}/sampled_mean"] = fmean(_flat(group.rewards for group in groups))
+        values[f"rollout/{domain}/sampled_groups"] = float(len(groups))
+        values[f"rollout/{domain}/kept_fraction"] = fmean(group.teaches for group in groups)
+    return values
+
+
+def by_domain(groups: Iterable[GroupSummary]) -> dict[str, list[GroupSummary]]:
+    """Groups of each domain, domains by name."""
+    parts: dict[str, list[GroupSummary]] = {}
+    for group in groups:
+        parts.setdefault(group.domain, []).append(group)
+    return dict(sorted(parts.items()))
+
+
+def why_too_few_teach(sampled: Sequence[GroupSummary]) -> str:
+    """A line for each domain: what part of its groups teaches, the mean reward, and what that asks for."""
+    lines = []
+    for domain, groups in by_domain(sampled).items():
+        reward = fmean(_flat(group.rewards for group in groups))
+        cut = _fraction(_flat(group.finish_reasons for group in groups), "length")
+        teaching = sum(group.teaches for group in groups)
+        advice = _advice(domain, reward, cut)
+        lines.append(
+            f"  {domain}: {teaching} of {len(groups)} groups kept ({teaching / len(groups):.0%}), "
+            f"mean reward {reward:.3f}, {cut:.0%} of answers cut at the limit{advice}"
+        )
+    return "\n".join(lines)
+
+
+def merged_pool_metrics(of_ranks: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The verifier pools' metrics of all ranks as one: times become the slowest rank's, counts add up."""
+    merged: dict[str, float] = {}
+    for values in of_ranks:
+        for name, value in values.items():
+            known = merged.setdefault(name, 0.0)
+            merged[name] = max(known, value) if name.startswith("time/") else known + value
+    for name in merged:
+        if name.endswith("_fraction"):
+            verifier, _, outcome = name.removesuffix("_fraction").rpartition("/")
+            merged[name] = merged[f"{verifier}/{outcome}"] / merged[f"{verifier}/verdicts"]
+    return merged
+
+
+def _advice(domain: str, reward: float, cut: float) -> str:
+    if cut > 0.5:
+        return " -> raise context_tokens or max_response_tokens"
+    if reward < 0.1:
+        return f" -> too hard: easier {domain} problems, a longer cold start, or more samples_per_prompt"
+    if reward > 0.9:
+        return f" -> too easy: harder {domain} problems, or a lower domain_weights.{domain}"
+    return ""
+
+
+def _flat(parts: Iterable[Iterable[T]]) -> list[T]:
+    return [item for part in parts for item in part]
+
+
+def _fraction(items: Sequence[object], wanted: object) -> float:
+    return sum(item == wanted for item in items) / len(items)

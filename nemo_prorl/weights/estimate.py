@@ -1,0 +1,98 @@
+"""How much memory training a model takes on its fullest rank: arithmetic alone, nothing is built.
+
+Parameters, gradients, optimizer and reference are exact up to allocator overhead. Activations and logits are what a
+forward pass keeps for the backward pass without recomputation, to within about a factor of two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from nemo_prorl.weights.architecture import Architecture
+
+FP32_BYTES = 4
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes on the fullest rank."""
+
+    parameters: int
+    gradients: int
+    optimizer: int
+    reference: int
+    activations: int
+    logits: int
+
+    @property
+    def total(self) -> int:
+        """All of them together."""
+        return sum(getattr(self, field.name) for field in fields(self))
+
+
+def estimate_memory(
+    architecture: Architecture,
+    *,
+    tokens_per_microbatch: int,
+    precision: Literal["fp32", "bf16"] = "fp32",
+    tensor_parallel_size: int = 1,
+    pipeline_parallel_size: int = 1,
+    data_parallel_size: int = 1,
+    distributed_optimizer: bool = False,
+    vocabulary_multiple: int = 128,
+    reference: bool = True,
+) -> MemoryEstimate:
+    """Memory of one rank in training. `tokens_per_microbatch`: rows times their padded length, prompt and response.
+
+    Gradients are kept in fp32. AdamW keeps two fp32 moments, and in bf16 an fp32 master copy of each parameter; with
+    `distributed_optimizer` the data-parallel ranks share them out.
+    """
+    padded_vocab = architecture.padded_vocab(vocabulary_multiple)
+    count = rank_parameter_count(
+        architecture,
+        tensor_parallel_size=tensor_parallel_size,
+        pipeline_parallel_size=pipeline_parallel_size,
+        padded_vocab=padded_vocab,
+    )
+    element_bytes = FP32_BYTES if precision == "fp32" else 2
+    optimizer = count * FP32_BYTES * (2 if precision == "fp32" else 3)
+    # The first of p pipeline stages holds p microbatches when the first backward pass begins (1F1B).
+    microbatch_layers = _layers_per_stage(architecture, pipeline_parallel_size) * pipeline_parallel_size
+    per_token = _activations_per_token(architecture, tensor_parallel_size)
+    return MemoryEstimate(
+        parameters=count * element_bytes,
+        gradients=count * FP32_BYTES,
+        optimizer=-(-optimizer // data_parallel_size) if distributed_optimizer else optimizer,
+        reference=count * element_bytes if reference else 0,
+        activations=tokens_per_microbatch * microbatch_layers * per_token * element_bytes,
+        logits=tokens_per_microbatch * padded_vocab // tensor_parallel_size * 2 * FP32_BYTES,  # and their gradient
+    )
+
+
+def rank_parameter_count(
+    architecture: Architecture, *, tensor_parallel_size: int, pipeline_parallel_size: int, padded_vocab: int
+) -> int:
+    """Parameters on the fullest rank, padding included. With tied embeddings the last stage holds a copy of them."""
+    norms = 2 * architecture.hidden_size + (2 * architecture.head_dim if architecture.qk_norm else 0)
+    layer = norms + (architecture.layer_parameter_count - norms) // tensor_parallel_size  # norms are on every TP rank
+    layers = _layers_per_stage(architecture, pipeline_parallel_size) * layer
+    embedding = padded_vocab * architecture.hidden_size // tensor_parallel_size
+    final = architecture.hidden_size
+    if pipeline_parallel_size > 1:
+        return layers + embedding + final
+    return layers + embedding * (1 if architecture.tied_embeddings else 2) + final
+
+
+def _layers_per_stage(architecture: Architecture, pipeline_parallel_size: int) -> int:
+    return -(-architecture.num_layers // pipeline_parallel_size)
+
+
+def _activations_per_token(architecture: Architecture, tensor_parallel_size: int) -> int:
+    """Numbers that one layer keeps for one token.
+
+    Whole on every TP rank: inputs and outputs of the two norms and the residual between them (5 x hidden). Cut: q, k
+    and v, q and k rotated, the attention's output, and in the MLP gate, up, silu(gate) and their product.
+    """
+    attention = 3 * architecture.query_size + 3 * architecture.kv_size
+    return 5 * architecture.hidden_size + (attention + 4 * architecture.ffn_size) // tensor_parallel_size

@@ -1,0 +1,71 @@
+"""The quickstart's plan: which commands, in which order, from which folder to which; and the whole of it, in small."""
+
+import json
+import shlex
+import sys
+
+import pytest
+
+from nemo_prorl.commands.quickstart import jobs, run
+from nemo_prorl.errors import ConfigError
+
+
+def value(job, key):
+    (found,) = [override.partition("=")[2] for override in job.overrides if override.startswith(key + "=")]
+    return shlex.split(found)[0]
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_each_job_starts_from_what_the_one_before_exports(tmp_path, fast):
+    careful, hasty, prorl = jobs(tmp_path, 3, fast=fast)
+    assert value(careful, "model.path") == str(tmp_path / "model")
+    assert value(hasty, "model.path") == value(careful, "run.dir") + "/export"
+    assert value(prorl, "model.path") == value(hasty, "run.dir") + "/export"
+    assert [job.command for job in (careful, hasty, prorl)] == ["sft", "sft", "train"]
+    assert {value(job, "run.seed") for job in (careful, hasty, prorl)} == {"3"}
+    assert value(hasty, "sft.source.seed") == "1003"
+
+
+def test_a_job_is_an_ordinary_command_of_this_python(tmp_path):
+    assert jobs(tmp_path, 0, fast=False)[2].arguments[:4] == [sys.executable, "-m", "nemo_prorl", "train"]
+
+
+def test_a_folder_with_blanks_and_quotes_stays_one_value(tmp_path):
+    careful = jobs(tmp_path / "it's my, run", 0, fast=False)[0]
+    assert f"run.dir='{tmp_path}/it\\'s my, run/careful'" in careful.overrides
+
+
+def test_a_dry_run_prints_every_command_and_touches_nothing(tmp_path, capsys):
+    out = tmp_path / "quick"
+    assert run(["--out", str(out), "--seeds", "2"], dry_run=True) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[2] for line in lines] == ["sft", "sft", "train"] * 2
+    assert "seed_1/prorl" in lines[-1]
+    assert not out.exists()
+
+
+def test_a_folder_made_with_other_settings_is_refused(tmp_path):
+    note = {"seed": 7, "seeds": 1, "fast": True}
+    (tmp_path / "quickstart.json").write_text(json.dumps(note))
+    with pytest.raises(ConfigError, match=r"'seed': 7.*another --out"):
+        run(["--out", str(tmp_path), "--fast"])
+
+
+@pytest.mark.parametrize("arguments", [["--seed", "-1"], ["--seeds", "0"], ["--seed", "900", "--seeds", "2"]])
+def test_a_seed_that_would_meet_the_held_out_problems_is_refused(arguments):
+    with pytest.raises(ConfigError, match=r"0\.\.900"):
+        run(arguments, dry_run=True)
+
+
+@pytest.mark.end_to_end
+def test_the_whole_quickstart_in_small_writes_its_report_and_goes_on_where_it_stopped(tmp_path):
+    arguments = ["--out", str(tmp_path), "--fast"]
+    assert run(arguments) == 0
+    text = (tmp_path / "report.md").read_text()
+    assert "| **mean over tasks** |" in text
+    assert "due every 2" in text
+    assert "The right answer is" in text
+    metrics = tmp_path / "seed_0" / "prorl" / "metrics.jsonl"
+    before = metrics.read_text()
+    assert run(arguments) == 0
+    assert metrics.read_text() == before

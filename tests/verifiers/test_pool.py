@@ -1,0 +1,283 @@
+"""The pool: a verdict always comes, in time, and nothing is left behind."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from ast import literal_eval
+from concurrent.futures import wait
+from pathlib import Path
+
+import pytest
+
+from nemo_prorl.errors import VerifierError
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+SUM = {"dataset": "chain_sum", "entry": {"question": "1 + 2 =", "answer": "3", "metadata": {}}}
+
+
+def children_of(parent):
+    """Its children as {pid: state}; Z is a zombie."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            after_name = (folder / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(after_name[1]) == parent:
+            found[int(folder.name)] = after_name[0]
+    return found
+
+
+def is_alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def gone_within(pids, seconds):
+    until = time.monotonic() + seconds
+    while any(map(is_alive, pids)) and time.monotonic() < until:
+        time.sleep(0.05)
+    return not any(map(is_alive, pids))
+
+
+def test_the_first_two_verifiers_judge(open_pool, make_prompt):
+    pool = open_pool(workers=2)
+    right = pool.submit(make_prompt("math", {"answer": "1/2"}), r"\boxed{0.5}")
+    wrong = pool.submit(make_prompt("logic", SUM, "logic"), "<answer>4</answer>")
+    assert (right.result(30).reward, wrong.result(30).reward) == (1.0, 0.0)
+    assert right.result().seconds > 0
+    values = pool.drain_metrics()
+    assert values["verifier/math/scored"] == 1 and values["verifier/logic/scored"] == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<answer>" * 16_000,
+        "\\boxed{" * 16_000,
+        "\\boxed{9^{9^{9^9}}}<answer>9**9**9**9</answer>",
+        "\\boxed{(x+y+z+1)^{200}}<answer>1e999999999</answer>",
+        "\\boxed{\\sum_{i=1}^{99999} i^{999}}<answer>(((((((</answer>",
+        "a" * (4 << 20),
+        "<answer>" + "3" * (1 << 20) + "</answer>\\boxed{" + "3" * (1 << 20) + "}",
+        "\ud800<answer>\ud800</answer>\\boxed{\udfff}",
+        "\x00<answer>\x00</answer>\\boxed{\x00}",
+        "",
+    ],
+    ids=lambda text: repr(text[:24]),
+)
+def test_hostile_text_gets_a_reward_in_time(hostile_pool, make_prompt, text):
+    prompts = [make_prompt("math", {"answer": "2"}), make_prompt("logic", SUM, "logic")]
+    for verdict in [hostile_pool.submit(prompt, text).result(30) for prompt in prompts]:
+        assert 0.0 <= verdict.reward <= 1.0
+        assert verdict.outcome != "error", verdict.reason
+        assert verdict.seconds < 1.5 + 1
+
+
+@pytest.fixture(scope="module")
+def hostile_pool():
+    from nemo_prorl.verifiers.pool import VerifierPool
+
+    with VerifierPool(workers=1, deadline_seconds=1.5, max_error_rate=0.2, min_verdicts_to_judge=50) as pool:
+        yield pool
+
+
+def test_a_verifier_that_hangs_is_killed_and_the_pool_goes_on(open_pool, misbehaving):
+    pool = open_pool(deadline_seconds=0.4)
+    begun = time.monotonic()
+    verdict = pool.submit(misbehaving("Hangs"), "text").result(30)
+    assert (verdict.reward, verdict.outcome) == (0.0, "timeout")
+    assert "0.4 s" in verdict.reason and 0.4 <= verdict.seconds < 1.4
+    assert pool.submit(misbehaving("Where"), "text").result(30).reward == 1.0
+    assert time.monotonic() - begun < 20
+    assert pool.drain_metrics()["verifier/math/timeout"] == 1
+
+
+@linux_only
+def test_what_a_hanging_verifier_started_is_killed_with_it(open_pool, misbehaving, tmp_path):
+    file = tmp_path / "child"
+    prompt = misbehaving("HangsWithChild", {"file": str(file)})
+    assert open_pool(deadline_seconds=1).submit(prompt, "text").result(30).outcome == "timeout"
+    assert gone_within([int(file.read_text())], 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("Raises", "KeyError: 'gold"),
+        ("Dies", "exit code 3"),
+        ("Exits", "ended"),
+        ("AnswersNothing", "returned NoneType"),
+        ("RewardsTooMuch", "7.0"),
+        ("EatsMemory", "MemoryError"),
+    ],
+)
+def test_a_verifiers_own_failure_is_an_error_with_its_reason(open_pool, misbehaving, name, reason):
+    pool = open_pool()
+    verdict = pool.submit(misbehaving(name), "text").result(30)
+    assert (verdict.reward, verdict.outcome) == (0.0, "error")
+    assert reason in verdict.reason
+    verdict.reason.encode()  # it can be written to a file
+    assert pool.submit(misbehaving("Where"), "text").result(30).reward == 1.0
+
+
+def test_a_reference_that_is_not_json_is_an_error(open_pool, misbehaving):
+    verdict = open_pool().submit(misbehaving("Where", {"answer": {1, 2}}), "text").result(30)
+    assert verdict.outcome == "error" and "isn't JSON" in verdict.reason
+
+
+def test_failures_of_a_domain_are_named(open_pool, misbehaving):
+    pool = open_pool(workers=1, min_verdicts_to_judge=10)
+    prompt = misbehaving("RaisesOnRequest", {"answer": "seven"}, domain="stem")
+    wait([pool.submit(prompt, "raise" if i % 3 == 0 else "fine") for i in range(9)], 30)
+    pool.check_health()
+    pool.submit(prompt, "raise").result(30)
+    with pytest.raises(VerifierError, match=r"(?s)'stem' .* 4 of its last 10 .*no gold for seven"):
+        pool.check_health()
+
+
+def test_a_verifier_that_cannot_be_made_fails_its_futures(open_pool, misbehaving, make_prompt):
+    pool = open_pool()
+    with pytest.raises(VerifierError, match="a_package_that_nobody_has"):
+        pool.submit(misbehaving("NeedsWhatIsMissing"), "text").result(30)
+    with pytest.raises(VerifierError, match=r"'mth' is unknown. Did you mean 'math'"):
+        pool.submit(make_prompt("mth"), "text").result(30)
+    assert pool.submit(misbehaving("Where"), "text").result(30).reward == 1.0
+
+
+def test_a_pool_that_cannot_start_says_why(open_pool, monkeypatch):
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if not (Path(path) / "nemo_prorl").is_dir()])
+    monkeypatch.setattr(sys, "executable", "/usr/bin/false")
+    with pytest.raises(VerifierError, match=r"a verifier process can't start.*exit code 1"):
+        open_pool()
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    with pytest.raises(VerifierError, match=r"a verifier process can't start.*/no/such/python"):
+        open_pool(workers=3)
+
+
+def test_printing_does_not_disturb(open_pool, misbehaving):
+    pool = open_pool()
+    assert [pool.submit(misbehaving("Prints"), "text").result(30).reward for _ in range(3)] == [1.0] * 3
+
+
+def test_a_worker_is_alone_and_light(open_pool, misbehaving, monkeypatch):
+    """Its own session, no torch, no keys of ours."""
+    monkeypatch.setenv("SOME_API_KEY", "secret")
+    found = literal_eval(open_pool().submit(misbehaving("Where"), "text").result(30).reason)
+    assert found["pid"] == found["session"] != os.getsid(0)
+    assert not found["torch"]
+    assert found["secret"] is None
+
+
+@linux_only
+def test_many_verdicts_leave_no_zombie_and_no_descriptor(open_pool, misbehaving):
+    """300 verdicts, 20 of which end their process."""
+    before, descriptors = children_of(os.getpid()), len(os.listdir("/proc/self/fd"))
+    pool = open_pool(workers=2)
+    while_open = len(os.listdir("/proc/self/fd"))
+    texts = ["die" if i % 15 == 0 else "live" for i in range(300)]
+    verdicts = [future.result(60) for future in [pool.submit(misbehaving("DiesOnRequest"), text) for text in texts]]
+    assert [verdict.outcome for verdict in verdicts] == ["error" if text == "die" else "scored" for text in texts]
+    assert len(os.listdir("/proc/self/fd")) <= while_open
+    assert "Z" not in [state for pid, state in children_of(os.getpid()).items() if pid not in before]
+    assert len(children_of(os.getpid())) <= len(before) + 2
+    pool.close()
+    assert children_of(os.getpid()).keys() <= before.keys()
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+def test_a_process_is_replaced_after_a_thousand_texts(open_pool, misbehaving):
+    pool = open_pool(workers=1)
+    futures = [pool.submit(misbehaving("Where"), "") for _ in range(1010)]
+    pids = [literal_eval(future.result(60).reason)["pid"] for future in futures]
+    assert pids[0] == pids[999] and pids[1000] == pids[1009] and pids[0] != pids[1000]
+
+
+@linux_only
+def test_a_process_killed_while_it_waits_is_replaced_and_no_verdict_is_lost(open_pool, misbehaving):
+    pool = open_pool()
+    first = literal_eval(pool.submit(misbehaving("Where"), "").result(30).reason)["pid"]
+    os.kill(first, 9)
+    assert gone_within([first], 5)
+    verdict = pool.submit(misbehaving("Where"), "").result(30)
+    assert verdict.outcome == "scored" and literal_eval(verdict.reason)["pid"] != first
+
+
+def test_any_thread_may_submit(open_pool, make_prompt):
+    """math-verify's own alarms work in a main thread only; elsewhere they turned rewards into zeros."""
+    pool, rewards = open_pool(workers=2), []
+
+    def ask(answer):
+        rewards.append(pool.submit(make_prompt("math", {"answer": "12"}), f"\\boxed{{{answer}}}").result(30).reward)
+
+    threads = [threading.Thread(target=ask, args=[answer]) for answer in (11, 12, 13, "3 \\cdot 4")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(rewards) == [0.0, 0.0, 1.0, 1.0]
+
+
+def test_a_verdict_depends_on_neither_worker_nor_order(open_pool, make_prompt):
+    golds = ["\\sin^2 x + \\cos^2 x", "\\{1,2,3\\}", "x=3", "1/3"]
+    asked = [(gold, answer) for gold in golds for answer in ("1", "\\{3,2,1\\}", "3", "\\frac{2}{6}")]
+    seen = {}
+    for workers, order in ((1, asked), (2, asked[::-1])):
+        pool = open_pool(workers=workers)
+        futures = [
+            (case, pool.submit(make_prompt("math", {"answer": case[0]}), f"\\boxed{{{case[1]}}}")) for case in order
+        ]
+        seen[workers] = {case: (f.result(30).reward, f.result().reason, f.result().outcome) for case, f in futures}
+    assert seen[1] == seen[2]
+    assert sum(reward for reward, _, _ in seen[1].values()) == 4  # 1, the set, x=3 by "3", and 1/3
+
+
+def test_closing_ends_what_runs_and_fails_what_waits(open_pool, misbehaving):
+    pool = open_pool(deadline_seconds=60)
+    futures = [pool.submit(misbehaving("Hangs"), "text") for _ in range(3)]
+    time.sleep(0.2)
+    begun = time.monotonic()
+    pool.close()
+    pool.close()
+    assert time.monotonic() - begun < 5
+    for future in futures:
+        with pytest.raises(VerifierError, match="closed"):
+            future.result(1)
+    with pytest.raises(VerifierError, match="closed"):
+        pool.submit(misbehaving("Where"), "text")
+
+
+def test_a_cancelled_future_is_skipped(open_pool, misbehaving):
+    pool = open_pool(deadline_seconds=0.5)
+    running = pool.submit(misbehaving("Hangs"), "text")
+    cancelled, last = (pool.submit(misbehaving("Where"), "text") for _ in range(2))
+    assert cancelled.cancel()
+    assert running.result(30).outcome == "timeout" and last.result(30).reward == 1.0
+
+
+@linux_only
+@pytest.mark.parametrize("how", ["os.kill(os.getpid(), 9)", "os._exit(0)", "raise SystemExit", "raise KeyError"])
+def test_workers_die_with_their_parent_even_when_busy(how):
+    program = textwrap.dedent(f"""
+        import os, sys, time
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from nemo_prorl.data.prompt import Prompt
+        from nemo_prorl.verifiers.pool import VerifierPool
+
+        pool = VerifierPool(workers=2, deadline_seconds=60, max_error_rate=0.2, min_verdicts_to_judge=50)
+        prompt = Prompt("u", "math", "t", "s", (), (1,), "verifiers_that_misbehave:Hangs", {{}})
+        pool.submit(prompt, "text")  # one is busy, the other waits
+        time.sleep(0.5)
+        print(*[process._process.pid for process in pool._processes], flush=True)
+        {how}
+    """)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, timeout=60)
+    pids = [int(pid) for pid in ended.stdout.split()]
+    assert len(pids) == 2, ended.stderr
+    assert gone_within(pids, 5)
