@@ -22,13 +22,11 @@ from nemo_prorl.config.schema import (
     LossConfig,
     MegatronConfig,
     ModelConfig,
-    OptimizerConfig,
     ProRLConfig,
     RunConfig,
     SFTConfig,
     SourceConfig,
     StageConfig,
-    TelemetryConfig,
     as_knobs,
 )
 from nemo_prorl.data.mixture import Mixture, held_out, question_keys
@@ -43,7 +41,7 @@ from nemo_prorl.megatron.checkpoint import Checkpoints
 from nemo_prorl.megatron.layout import check_layout
 from nemo_prorl.megatron.model import PolicyModel, build_model
 from nemo_prorl.megatron.optimizer import PolicyOptimizer
-from nemo_prorl.megatron.runtime import Runtime, world_size_from_environment
+from nemo_prorl.megatron.runtime import Runtime
 from nemo_prorl.megatron.schedule import Schedule
 from nemo_prorl.megatron.snapshot import WeightSnapshot
 from nemo_prorl.megatron.weights import load_weights
@@ -52,13 +50,13 @@ from nemo_prorl.recipe import Recipe, ResetRule, Stage
 from nemo_prorl.rollout.collector import Collector
 from nemo_prorl.rollout.engine import ROLLOUT_ENGINES
 from nemo_prorl.sft import SupervisedTrainer
-from nemo_prorl.telemetry.log import configure_logging
 from nemo_prorl.telemetry.metrics import MetricsLog
 from nemo_prorl.telemetry.progress import Progress
 from nemo_prorl.trainer import Cadence, ProRLTrainer
 from nemo_prorl.verifiers.pool import VerifierPool
 from nemo_prorl.weights.architecture import Architecture
 from nemo_prorl.weights.hf_folder import TensorReader
+from nemo_prorl.world import world_size_from_environment
 
 
 @contextmanager
@@ -68,7 +66,7 @@ def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
     tokenizer = Tokenizer.load(Path(config.model.path))
     mixture, validation_prompts = data_from(config, tokenizer)
     with ExitStack() as stack:
-        engine = stack.enter_context(_open_engine(config.run, config.model, config.megatron, config.telemetry))
+        engine = stack.enter_context(_open_engine(config.run, config.model, config.megatron))
         world = engine.runtime.world
         metrics = stack.enter_context(
             MetricsLog(
@@ -128,7 +126,7 @@ def cold_start(config: SFTConfig) -> Iterator[SupervisedTrainer]:
     tokenizer = Tokenizer.load(Path(config.model.path))
     demonstrations = configured(as_knobs(config.sft.source), DEMONSTRATIONS, "sft.source")()
     with ExitStack() as stack:
-        engine = stack.enter_context(_open_engine(config.run, config.model, config.megatron, config.telemetry))
+        engine = stack.enter_context(_open_engine(config.run, config.model, config.megatron))
         world = engine.runtime.world
         metrics = stack.enter_context(
             MetricsLog(
@@ -162,17 +160,14 @@ class _Engine:
 
 
 @contextmanager
-def _open_engine(
-    run: RunConfig, model: ModelConfig, megatron: MegatronConfig, telemetry: TelemetryConfig
-) -> Iterator[_Engine]:
+def _open_engine(run: RunConfig, model: ModelConfig, megatron: MegatronConfig) -> Iterator[_Engine]:
     folder = Path(model.path)
     architecture = Architecture.read(folder)
     check_layout(architecture, megatron, world_size_from_environment())
     with Runtime.start(megatron, seed=run.seed, torch_threads=run.torch_threads) as runtime:
-        rank = runtime.world.rank
-        configure_logging(rank, telemetry.log_level, Path(run.dir) / "logs" / f"rank_{rank:05d}.log")
         policy = build_model(architecture, megatron, runtime)
-        load_weights(policy, TensorReader(folder))
+        with TensorReader(folder) as reader:
+            load_weights(policy, reader)
         yield _Engine(runtime, policy, Schedule(policy, runtime))
 
 

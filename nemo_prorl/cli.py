@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from nemo_prorl import __version__
 from nemo_prorl.errors import ConfigError, ProRLError
+from nemo_prorl.world import rank_from_environment
 
 INTERRUPTED = 130  # what a shell reports for a process that Ctrl-C ended
 
@@ -55,14 +56,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rest = [*options.overrides, *rest]
         _refuse_options(options.command, rest)
         _plan_for(options)
-    if options.dry_run and _rank() != 0:
+    if options.dry_run and rank_from_environment() != 0:
         return 0  # the plan is the same in every rank
     try:
         run: Callable[..., int] = import_module(command.module).run
-        return run(rest, dry_run=options.dry_run)
+        exit_code = run(rest, dry_run=options.dry_run)
+        sys.stdout.flush()
+        return exit_code
     except ProRLError as error:
         _explain(error)
         return error.exit_code
+    except BrokenPipeError:
+        if not options.dry_run:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `... --dry-run | head` has read enough
+        return 0
     except KeyboardInterrupt:
         print("prorl: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -123,7 +131,7 @@ def _plan_for(options: argparse.Namespace) -> None:
 
 def _explain(error: ProRLError) -> None:
     """The error on stderr, without a traceback unless PRORL_TRACEBACK=1."""
-    rank = _rank()
+    rank = rank_from_environment()
     if isinstance(error, ConfigError) and rank != 0:
         return  # every rank reads the same settings, so rank 0 has said it
     if os.environ.get("PRORL_TRACEBACK", "0") not in ("", "0"):
@@ -131,6 +139,3 @@ def _explain(error: ProRLError) -> None:
     where = f" (rank {rank})" if rank else ""
     print(f"prorl: {type(error).__name__}{where}: {error}", file=sys.stderr)
 
-
-def _rank() -> int:
-    return int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0)

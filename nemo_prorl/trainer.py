@@ -156,17 +156,22 @@ class ProRLTrainer:
     def reset(self, reason: str) -> None:
         """A hard reset: the reference becomes the policy, the optimizer starts afresh (paper, section 2.3.1)."""
         stage = self.sampling_stage()
-        before = {"reset/steps_since_last": self.state.steps_since_reset, "reset/kl_before": self.state.kl}
+        done = []
         if stage.reset_reference:
             self.actor.reset_reference()
+            done.append("reference")
         if stage.reset_optimizer:
             self.actor.reset_optimizer()
+            done.append("optimizer")
         self.state.resets += 1
-        self.state.steps_since_reset, self.state.kl = 0, 0.0
-        self.state.scores = []
-        what = [name for name, done in (("reference", stage.reset_reference), ("optimizer", stage.reset_optimizer)) if done]
-        self.metrics.write(self.state.step, {**before, "reset/count": self.state.resets}, kind="reset", note=reason)
-        self.progress.say(f"reset of {' and '.join(what)} at step {self.state.step}: {reason}")
+        event = {
+            "reset/count": self.state.resets,
+            "reset/steps_since_last": self.state.steps_since_reset,
+            "reset/kl_before": self.state.kl,
+        }
+        self.state.steps_since_reset, self.state.kl, self.state.scores = 0, 0.0, []
+        self.metrics.write(self.state.step, event, kind="reset", note=reason)
+        self.progress.say(f"reset of {' and '.join(done)} at step {self.state.step}: {reason}")
 
     # -- bookkeeping -------------------------------------------------------------------------------------------------
 
@@ -178,7 +183,7 @@ class ProRLTrainer:
         if "kl/reference" in values:
             self.state.kl = values["kl/reference"]
         values["reset/steps_since"] = self.state.steps_since_reset
-        values.update(self.timer.drain())
+        values |= self.mixture.metrics() | self.timer.drain()
         self.metrics.write(self.state.step, values, note=stage.name)
         self.progress.step(self.state.step, stage.name, values)
 

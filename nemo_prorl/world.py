@@ -6,12 +6,28 @@ over data-parallel ranks (`data_rank` of `data_size`): ranks of one tensor x pip
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from nemo_prorl.errors import TrainingError
 
 T = TypeVar("T")
+
+
+def rank_from_environment(environment: Mapping[str, str] = os.environ) -> int:
+    """This process's rank as torchrun or srun tells it; 0 without either."""
+    return int(environment.get("RANK") or environment.get("SLURM_PROCID") or 0)
+
+
+def local_rank_from_environment(environment: Mapping[str, str] = os.environ) -> int:
+    """This process's rank on its own host."""
+    return int(environment.get("LOCAL_RANK") or environment.get("SLURM_LOCALID") or 0)
+
+
+def world_size_from_environment(environment: Mapping[str, str] = os.environ) -> int:
+    """Ranks of this run as torchrun or srun tells them; 1 without either."""
+    return int(environment.get("WORLD_SIZE") or environment.get("SLURM_NTASKS") or 1)
 
 
 class World(Protocol):

@@ -12,7 +12,6 @@ from torch import Tensor
 from nemo_prorl.config.schema import MegatronConfig
 from nemo_prorl.errors import CheckpointError, ConfigError, WeightsError
 from nemo_prorl.megatron.checkpoint import Checkpoints
-from nemo_prorl.megatron.layout import world_size_from_environment
 from nemo_prorl.megatron.model import build_model
 from nemo_prorl.megatron.runtime import Runtime
 from nemo_prorl.megatron.schedule import Schedule, TokenRows, TokenScores
@@ -20,6 +19,7 @@ from nemo_prorl.megatron.stored import StoredModel
 from nemo_prorl.megatron.weights import export_weights, load_weights
 from nemo_prorl.weights.architecture import Architecture, Dtype
 from nemo_prorl.weights.hf_folder import TensorReader, write_hf_folder
+from nemo_prorl.world import world_size_from_environment
 
 SCORED_SHAPE = 4, 64  # rows and tokens of the random text that two models are compared on
 

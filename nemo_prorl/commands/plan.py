@@ -9,9 +9,10 @@ from pathlib import Path
 
 from nemo_prorl.commands.choices import check_choices
 from nemo_prorl.config.schema import MegatronConfig, ProRLConfig, SFTConfig, StageConfig
-from nemo_prorl.megatron.layout import check_layout, data_parallel_size, padded_vocabulary, world_size_from_environment
+from nemo_prorl.megatron.layout import check_layout, data_parallel_size, padded_vocabulary
 from nemo_prorl.weights.architecture import Architecture
 from nemo_prorl.weights.estimate import MemoryEstimate, estimate_memory
+from nemo_prorl.world import world_size_from_environment
 
 Row = tuple[str, ...]
 STAGE_HEADS = (

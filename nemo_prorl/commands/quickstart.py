@@ -54,10 +54,11 @@ FAST_TRAIN = (
 
 @dataclass(frozen=True)
 class Job:
-    """One `prorl` command in a process of its own."""
+    """One `prorl` command in a process of its own. Its last deed is the folder `export`, whole or not at all."""
 
     title: str
     command: str
+    export: Path
     overrides: tuple[str, ...]
 
     @property
@@ -78,7 +79,8 @@ def run(arguments: list[str], *, dry_run: bool = False) -> int:
     start = time.monotonic()
     for seed in seeds:
         folder = options.out / f"seed_{seed}"
-        _make_model(folder / "model", seed, fast=options.fast)
+        if not (folder / "careful").exists():
+            _make_model(folder / "model", seed, fast=options.fast)
         for job in jobs(folder, seed, fast=options.fast):
             if exit_code := _do(job):
                 return exit_code
@@ -90,17 +92,14 @@ def jobs(folder: Path, seed: int, *, fast: bool) -> list[Job]:
     """The trainings of one seed, in order; each starts from the folder that the one before has exported."""
     sft, train = (FAST_SFT, FAST_TRAIN) if fast else ((), ())
 
-    def common(name: str, model: Path) -> tuple[str, ...]:
-        return (f"run.dir={_quoted(folder / name)}", f"run.seed={seed}", f"model.path={_quoted(model)}")
+    def job(title: str, command: str, name: str, model: Path, *overrides: str) -> Job:
+        common = (f"run.dir={_quoted(folder / name)}", f"run.seed={seed}", f"model.path={_quoted(model)}")
+        return Job(title, command, folder / name / "export", (*overrides[:1], *common, *overrides[1:]))
 
-    careful = ("sft=quickstart_careful", *common("careful", folder / "model"), *sft)
-    hasty = ("sft=quickstart_hasty", *common("hasty", folder / "careful" / "export"), *sft)
-    prorl = ("recipe=quickstart", *common("prorl", folder / "hasty" / "export"), *train)
-    return [
-        Job("cold start, careful", "sft", careful),
-        Job("cold start, hasty", "sft", (*hasty, f"sft.source.seed={HASTY_SEEDS + seed}")),
-        Job("ProRL", "train", prorl),
-    ]
+    hasty_seed = f"sft.source.seed={HASTY_SEEDS + seed}"
+    careful = job("cold start, careful", "sft", "careful", folder / "model", "sft=quickstart_careful", *sft)
+    hasty = job("cold start, hasty", "sft", "hasty", careful.export, "sft=quickstart_hasty", hasty_seed, *sft)
+    return [careful, hasty, job("ProRL", "train", "prorl", hasty.export, "recipe=quickstart", *train)]
 
 
 def _quoted(path: Path) -> str:
@@ -141,13 +140,19 @@ def _claim(out: Path, settings: dict[str, int | bool]) -> None:
 
 
 def _make_model(folder: Path, seed: int, *, fast: bool) -> None:
+    from transformers.utils.logging import disable_progress_bar
+
     from nemo_prorl.quickstart.tiny_model import make_tiny_model
 
+    disable_progress_bar()  # bars for files of a megabyte
     _say(f"making a tiny Qwen2 model with its tokenizer in {folder}")
     make_tiny_model(folder, seed=seed, **(FAST_SIZES if fast else {}))  # type: ignore[arg-type]
 
 
 def _do(job: Job) -> int:
+    if job.export.is_dir():
+        _say(f"{job.title}: done before, see {job.export.parent}")
+        return 0
     start = time.monotonic()
     _say(f"{job.title}: prorl {' '.join([job.command, *job.overrides])}")
     exit_code = subprocess.run(job.arguments, check=False).returncode
@@ -160,9 +165,12 @@ def _do(job: Job) -> int:
 
 
 def _report(out: Path, seeds: Sequence[int], seconds: float) -> None:
+    from transformers.utils.logging import disable_progress_bar
+
     from nemo_prorl.analysis.report import write_report
     from nemo_prorl.quickstart.one_answer import ask_with_transformers
 
+    disable_progress_bar()
     export = out / f"seed_{seeds[0]}" / "prorl" / "export"
     _say(f"asking {export} one question with plain transformers")
     exchange = ask_with_transformers(export)

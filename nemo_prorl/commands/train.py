@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from nemo_prorl.commands.plan import training_plan
 from nemo_prorl.config.load import load_config
 from nemo_prorl.config.schema import ProRLConfig
+from nemo_prorl.telemetry.log import configure_run_logging
 
 
 def run(arguments: list[str], *, dry_run: bool) -> int:
@@ -14,7 +17,9 @@ def run(arguments: list[str], *, dry_run: bool) -> int:
     if dry_run:
         print(training_plan(config))
         return 0
-    from nemo_prorl import build  # torch and Megatron are loaded here, after the config has been found good
+    # Before torch and Megatron are loaded, for they have much to say; and after the config has been found good.
+    configure_run_logging(Path(config.run.dir), config.telemetry.log_level)
+    from nemo_prorl import build
 
     with build.training(config) as trainer:
         trainer.fit()

@@ -44,7 +44,7 @@ class Problems(Generic[S]):
 
         `recipe` is the recipe before its stages inherited: a stage's setting is named where it is written.
         """
-        for path in _missing(values):
+        for path in missing_paths(values):
             self._add_required(path, recipe)
         try:
             return self.schema.model_validate(values)
@@ -77,13 +77,14 @@ class Problems(Generic[S]):
             self.add(where, f"{_lowered(error['msg'])}; found {_shown(error['input'])}{_hint(error)}")
 
 
-def _missing(values: Any, before: tuple[Key, ...] = ()) -> Iterator[tuple[Key, ...]]:
+def missing_paths(values: Any, before: tuple[Key, ...] = ()) -> Iterator[tuple[Key, ...]]:
+    """Where a value stands open (???), for the user to give."""
     if isinstance(values, Mapping):
         for key, value in values.items():
-            yield from _missing(value, (*before, key))
+            yield from missing_paths(value, (*before, key))
     elif isinstance(values, list):
         for index, value in enumerate(values):
-            yield from _missing(value, (*before, index))
+            yield from missing_paths(value, (*before, index))
     elif isinstance(values, str) and values == MISSING:
         yield before
 

@@ -17,8 +17,7 @@ import logging
 import os
 import random
 import shutil
-import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +28,16 @@ from megatron.core.dist_checkpointing.mapping import ShardedStateDict, ShardedTe
 from torch.distributed.checkpoint.api import CheckpointException
 
 from nemo_prorl.errors import CheckpointError
-from nemo_prorl.megatron.in_process_save import InProcessSave
+from nemo_prorl.megatron import manifest
 from nemo_prorl.megatron.model import PolicyModel
 from nemo_prorl.megatron.optimizer import PolicyOptimizer
 from nemo_prorl.megatron.runtime import Runtime
 from nemo_prorl.megatron.snapshot import WeightSnapshot
+from nemo_prorl.megatron.torch_dist import write_torch_dist
 
 log = logging.getLogger(__name__)
 
-MANIFEST, STATE, LATEST = "manifest.json", "state.json", "latest_checkpointed_iteration.txt"
+STATE, LATEST = "state.json", "latest_checkpointed_iteration.txt"
 _PARTIAL = ".partial"
 # How Megatron lays optimizer state out: by parameter, so that any layout can read what another wrote.
 _CONTENT = {
@@ -52,6 +52,8 @@ class Checkpoints:
 
     def __init__(self, folder: Path, runtime: Runtime, *, keep_last: int) -> None:
         self._folder, self._world, self._keep_last = folder, runtime.world, keep_last
+        sizes = runtime.config.tensor_parallel_size, runtime.config.pipeline_parallel_size
+        self._layout = [*sizes, runtime.world.size]
 
     def save(
         self,
@@ -63,42 +65,38 @@ class Checkpoints:
     ) -> Path:
         """Write everything of `step`; older checkpoints beyond `keep_last` are removed once it is whole.
 
+        `state` is anything that JSON can hold.
+
         Raises:
             CheckpointError: it could not be written; nothing half-written is left behind.
         """
         final = self._folder / f"iter_{step:07d}"
         partial = final.with_name(final.name + _PARTIAL)
+        updates = 0 if optimizer is None else optimizer.updates
+        own = json.dumps({"step": step, "updates": updates, "layout": self._layout, "state": dict(state)}, indent=1)
         try:
-            if self._world.is_main:
-                shutil.rmtree(partial, ignore_errors=True)
-                partial.mkdir(parents=True)
-            self._world.barrier()
+            self._on_main(lambda: _make_empty(partial))
             sharded = _sharded_state(model, optimizer, snapshots, is_loading=False)
-            dist_checkpointing.save(sharded, str(partial), InProcessSave(), content_metadata=_CONTENT)
-            torch.save(_random_states(), partial / f"rng_{self._world.rank:05d}.pt")
-            updates = 0 if optimizer is None else optimizer.updates
-            self._world.barrier()
-            if self._world.is_main:
-                own = {"step": step, "updates": updates, "world_size": self._world.size, "state": dict(state)}
-                (partial / STATE).write_text(json.dumps(own, indent=1), encoding="utf-8")
-                _seal(partial, final, self._folder / LATEST, step)
-        except (OSError, CheckpointException) as error:
+            write_torch_dist(sharded, partial, dict(_CONTENT), self._on_main)
+            self._together(lambda: torch.save(_random_states(), partial / _random_states_of(self._world.rank)))
+            self._on_main(lambda: (partial / STATE).write_text(own, encoding="utf-8"))
+            self._seal(partial, final)
+        except (_NotWritten, CheckpointException) as error:
             if self._world.is_main:
                 shutil.rmtree(partial, ignore_errors=True)
             raise CheckpointError(
                 f"the checkpoint of step {step} could not be written to {self._folder}: {_root_cause(error)}. Earlier "
                 "checkpoints are untouched. Make room on the disk or choose another run.dir, then start again"
             ) from error
-        self._world.barrier()
         if self._world.is_main:
+            self._point_to(step)
             self._remove_old()
+        self._world.barrier()
         return final
 
     def newest(self) -> Path | None:
         """The newest whole checkpoint; broken ones are named in the log and passed over."""
-        found = sorted(self._folder.glob("iter_*"), reverse=True) if self._folder.is_dir() else []
-        candidates = [path for path in found if not path.name.endswith(_PARTIAL)]
-        for path in self._world.broadcast(candidates):
+        for path in self._world.broadcast(sorted(self._finished(), reverse=True)):
             damage = self.damage(path)
             if damage is None:
                 return path
@@ -136,40 +134,77 @@ class Checkpoints:
                 optimizer.megatron.load_state_dict(loaded["optimizer"])
             optimizer.after_restoring()
             optimizer.updates = own["updates"]
-        self._restore_random_states(path, own["world_size"])
+        if own["layout"] == self._layout:  # in another layout no rank has a predecessor; sampling doesn't need one
+            _restore_random_states(path / _random_states_of(self._world.rank))
         return dict(own["state"])
 
     def damage(self, path: Path) -> str | None:
         """What is wrong with a checkpoint, or None; each rank checks a share of the files."""
-        try:
-            manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            manifest = None
-        if self._world.broadcast(manifest is None):
-            return f"{MANIFEST} is missing or unreadable, so it was never finished"
-        assert manifest is not None
-        mine = sorted(manifest)[self._world.rank :: self._world.size]
-        damage = [f"{name} {problem}" for name in mine if (problem := _compare(path / name, manifest[name]))]
+        wanted = manifest.read(path)
+        if any(self._world.gather(wanted is None)):
+            return f"{manifest.MANIFEST} is missing or unreadable, so it was never finished"
+        assert wanted is not None
+        mine = sorted(wanted)[self._world.rank :: self._world.size]
+        damage = [f"{name} {found}" for name in mine if (found := manifest.difference(path / name, wanted[name]))]
         everyone = [line for lines in self._world.gather(damage) for line in lines]
         return "; ".join(everyone) or None
 
+    def _seal(self, partial: Path, final: Path) -> None:
+        """Everything is written: note it down, get it onto the disk, and give it its name."""
+        mine = self._world.broadcast(manifest.files_of(partial))[self._world.rank :: self._world.size]
+        parts = self._together(lambda: {name: manifest.fingerprint(partial / name) for name in mine})
+        whole = {name: wanted for part in parts for name, wanted in sorted(part.items())}
+
+        def finish() -> None:
+            manifest.write(partial, whole)
+            if final.exists():
+                shutil.rmtree(final)
+            os.replace(partial, final)
+            manifest.sync(final.parent)
+
+        self._on_main(finish)
+
+    def _finished(self) -> list[Path]:
+        found = self._folder.glob("iter_*") if self._folder.is_dir() else []
+        return [path for path in found if not path.name.endswith(_PARTIAL)]
+
+    def _point_to(self, step: int) -> None:
+        """For readers of Megatron-LM's checkpoints, who look the newest one up in a file; we don't."""
+        beside = self._folder / (LATEST + _PARTIAL)
+        beside.write_text(f"{step}\n", encoding="utf-8")
+        os.replace(beside, self._folder / LATEST)
+
     def _remove_old(self) -> None:
-        whole = sorted(path for path in self._folder.glob("iter_*") if (path / MANIFEST).is_file())
+        whole = sorted(path for path in self._finished() if (path / manifest.MANIFEST).is_file())
         for path in whole[: -self._keep_last]:
             # Renamed first: a folder that is half removed must not look like a broken checkpoint.
-            doomed = path.with_name(path.name + _PARTIAL)
-            os.replace(path, doomed)
-            shutil.rmtree(doomed, ignore_errors=True)
+            os.replace(path, path.with_name(path.name + _PARTIAL))
+        for leftover in self._folder.glob("iter_*" + _PARTIAL):  # of runs that were killed, too
+            shutil.rmtree(leftover, ignore_errors=True)
 
-    def _restore_random_states(self, path: Path, saved_world_size: int) -> None:
-        """Only in the same layout: a rank of another one has no predecessor. (Sampling doesn't depend on them.)"""
-        if saved_world_size != self._world.size:
-            return
-        states = torch.load(path / f"rng_{self._world.rank:05d}.pt", weights_only=False)
-        random.setstate(states["python"])
-        np.random.set_state(states["numpy"])
-        torch.set_rng_state(states["torch"])
-        tensor_parallel.get_cuda_rng_tracker().set_states(states["megatron"])
+    def _together(self, action: Callable[[], Any]) -> list[Any]:
+        """`action` on every rank, all results. When it fails on one rank, all fail, and none waits for one that left."""
+        result = failure = None
+        try:
+            result = action()
+        except (OSError, RuntimeError) as error:  # torch.save calls a full disk a RuntimeError
+            failure = f"{_root_cause(error)} (rank {self._world.rank})"
+        answers = self._world.gather((result, failure))
+        failures = [text for _, text in answers if text is not None]
+        if failures:
+            raise _NotWritten("; ".join(failures))
+        return [result for result, _ in answers]
+
+    def _on_main(self, action: Callable[[], Any]) -> None:
+        def run() -> None:
+            if self._world.is_main:
+                action()
+
+        self._together(run)
+
+
+class _NotWritten(Exception):
+    """Why some rank could not write its part."""
 
 
 def _sharded_state(
@@ -199,6 +234,15 @@ def _fill(model: PolicyModel, loaded: Mapping[str, torch.Tensor], prefix: str) -
         parameter.copy_(loaded[prefix + name])
 
 
+def _make_empty(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+
+
+def _random_states_of(rank: int) -> str:
+    return f"rng_{rank:05d}.pt"
+
+
 def _random_states() -> dict[str, Any]:
     return {
         "python": random.getstate(),
@@ -208,53 +252,21 @@ def _random_states() -> dict[str, Any]:
     }
 
 
-def _seal(partial: Path, final: Path, latest: Path, step: int) -> None:
-    """Everything is written: note it down, get it onto the disk, and give it its name."""
-    files = sorted(path.name for path in partial.iterdir() if path.is_file())
-    manifest = {name: _fingerprint(partial / name) for name in files}
-    (partial / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    for name in [*files, MANIFEST]:
-        _sync(partial / name)
-    _sync(partial)
-    if final.exists():
-        shutil.rmtree(final)
-    os.replace(partial, final)
-    beside = latest.with_name(latest.name + _PARTIAL)
-    beside.write_text(f"{step}\n", encoding="utf-8")
-    os.replace(beside, latest)
-    _sync(final.parent)
-
-
-def _fingerprint(path: Path) -> dict[str, int]:
-    checksum = size = 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 24):
-            checksum, size = zlib.crc32(block, checksum), size + len(block)
-    return {"bytes": size, "crc32": checksum}
-
-
-def _compare(path: Path, wanted: Mapping[str, int]) -> str | None:
-    if not path.is_file():
-        return "is missing"
-    found = path.stat().st_size
-    if found != wanted["bytes"]:
-        return f"has {found} bytes instead of {wanted['bytes']}"
-    return None if _fingerprint(path) == wanted else "has other contents than were written (checksum)"
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _restore_random_states(path: Path) -> None:
+    states = torch.load(path, weights_only=False)
+    random.setstate(states["python"])
+    np.random.set_state(states["numpy"])
+    torch.set_rng_state(states["torch"])
+    tensor_parallel.get_cuda_rng_tracker().set_states(states["megatron"])
 
 
 def _root_cause(error: BaseException) -> str:
     """The innermost reason in one line; torch wraps what a rank raised in a report of all ranks."""
+    if isinstance(error, _NotWritten):
+        return str(error)
     where = ""
     if isinstance(error, CheckpointException) and error.failures:
         rank, (inner, _) = sorted(error.failures.items())[0]
-        error, where = inner, f" on rank {rank}"
+        error, where = inner, f" (rank {rank})"
     lines = str(error).strip().splitlines() or ["no message"]
-    return f"{type(error).__name__}{where}: {lines[0][:300]}"
+    return f"{type(error).__name__}: {lines[0][:300]}{where}"

@@ -23,7 +23,7 @@ import torch
 
 CPU = torch.device("cpu")
 _FACTORIES = (
-    "zeros ones empty full tensor as_tensor arange rand randn zeros_like ones_like empty_like full_like".split()
+    ["zeros", "ones", "empty", "full", "tensor", "as_tensor", "arange", "rand", "randn", "zeros_like", "ones_like", "empty_like", "full_like"]
 )
 _opened = False
 
@@ -146,7 +146,7 @@ class _CudaForMegatron(ModuleType):
     def __init__(self) -> None:
         super().__init__("torch.cuda")
         self.random = self
-        for name in "Float Half BFloat16 Int Long Byte Double Bool".split():
+        for name in ["Float", "Half", "BFloat16", "Int", "Long", "Byte", "Double", "Bool"]:
             setattr(self, f"{name}Tensor", getattr(torch, f"{name}Tensor"))
 
     def __getattr__(self, name: str) -> Any:

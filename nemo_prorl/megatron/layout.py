@@ -5,18 +5,11 @@ Nothing here imports torch or Megatron, so that `--dry-run` can ask too.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from math import gcd, lcm
 
 from nemo_prorl.config.schema import MegatronConfig
 from nemo_prorl.errors import ConfigError
 from nemo_prorl.weights.architecture import Architecture
-
-
-def world_size_from_environment(environment: Mapping[str, str] = os.environ) -> int:
-    """Ranks of this run as torchrun or srun tells them; 1 without either."""
-    return int(environment.get("WORLD_SIZE") or environment.get("SLURM_NTASKS") or 1)
 
 
 def check_layout(architecture: Architecture, config: MegatronConfig, world_size: int) -> None:

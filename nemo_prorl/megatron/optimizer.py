@@ -83,7 +83,7 @@ class PolicyOptimizer:
         """
         for torch_optimizer in self._torch_optimizers():
             for state in torch_optimizer.state.values():
-                step = state["step"] if "step" in state else 0.0
+                step = state.get("step", 0.0)
                 state["step"] = torch.as_tensor(float(step), dtype=torch.float32)
 
     def _refuse_bad_gradients(self) -> None:

@@ -15,8 +15,12 @@ import torch.distributed as dist
 from nemo_prorl.config.schema import MegatronConfig
 from nemo_prorl.errors import ConfigError
 from nemo_prorl.megatron.cpu import open_door
-from nemo_prorl.megatron.layout import world_size_from_environment
-from nemo_prorl.world import TorchWorld
+from nemo_prorl.world import (
+    TorchWorld,
+    local_rank_from_environment,
+    rank_from_environment,
+    world_size_from_environment,
+)
 
 
 class Runtime:
@@ -85,7 +89,7 @@ def _device(wanted: str) -> torch.device:
         )
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or 0))
+    return torch.device("cuda", local_rank_from_environment())
 
 
 def _join(backend: str, timeout: timedelta) -> None:
@@ -93,7 +97,7 @@ def _join(backend: str, timeout: timedelta) -> None:
     if world_size == 1 and "MASTER_ADDR" not in os.environ:
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1, timeout=timeout)
         return
-    rank = int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0)
+    rank = rank_from_environment()
     missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
     if missing:
         raise ConfigError(

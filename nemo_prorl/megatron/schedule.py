@@ -8,6 +8,7 @@ Megatron does it when a loss function returns (sum, count, metrics): no scaling 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -116,10 +117,11 @@ class Schedule:
             microbatch = next(iterator)
             tokens_BS = microbatch.tokens_BS.to(self._device)
             positions_BS = torch.arange(tokens_BS.shape[1], device=self._device).expand_as(tokens_BS)
-            output = chunk(tokens_BS, positions_BS, None)
+            with self._only_scored(microbatch):
+                output = chunk(tokens_BS, positions_BS, None)
 
-            def finish(logits_BSV: Tensor) -> tuple[Tensor, Tensor, dict[str, Metric]]:
-                mean, metrics = loss(self._scores(logits_BSV, microbatch, temperature), microbatch.indices)
+            def finish(logits_1NV: Tensor) -> tuple[Tensor, Tensor, dict[str, Metric]]:
+                mean, metrics = loss(self._scores(logits_1NV[0], microbatch, temperature), microbatch.indices)
                 # Megatron adds the count in place to an int32 on this device, and divides gradients by it at the end.
                 count = mean.count.to(self._device, torch.int32)
                 return mean.total, count, {**metrics, _LOSS: Mean(mean.total.detach(), mean.count)}
@@ -146,12 +148,30 @@ class Schedule:
             width = int(rows.lengths_B[indices].max())
             yield _Microbatch(indices, rows.tokens_BS[indices, :width], scored_BT[indices, : width - 1])
 
-    def _scores(self, logits_BSV: Tensor, microbatch: _Microbatch, temperature: float) -> TokenScores:
-        """Only scored positions are looked at; the others' logits never become fp32."""
+    @contextmanager
+    def _only_scored(self, microbatch: _Microbatch) -> Iterator[None]:
+        """Inside, the output layer sees only what stands before a scored token: other logits are never computed."""
+        if not self._is_last_stage:
+            yield
+            return
+        scored_BT = microbatch.scored_BT.to(self._device)
+
+        def select(_: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+            hidden_SBH, *others = arguments
+            return (hidden_SBH.transpose(0, 1)[:, :-1][scored_BT].unsqueeze(1), *others)
+
+        handle = self._model.gpt.output_layer.register_forward_pre_hook(select)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def _scores(self, logits_NV: Tensor, microbatch: _Microbatch, temperature: float) -> TokenScores:
+        """From the N scored tokens, row by row, back to [B, T]."""
         scored_BT = microbatch.scored_BT.to(self._device)
         logprobs_N, entropies_N = logprobs_and_entropies(
-            logits_BSV[:, :-1][scored_BT],
-            microbatch.tokens_BS.to(self._device)[:, 1:][scored_BT],
+            logits_NV,
+            microbatch.tokens_BS[:, 1:][microbatch.scored_BT].to(self._device),
             temperature=temperature,
             vocab_size=self._model.architecture.vocab_size,
             group=self._tensor_group,

@@ -1,16 +1,20 @@
 """Logprobs and entropy of a vocabulary that is cut over tensor-parallel ranks.
 
-Letters: N scored tokens, V rows of the vocabulary held by this rank. Everything is fp32, whatever the logits' dtype.
+Letters: N scored tokens, V columns of the vocabulary held by this rank. Everything is fp32, whatever the logits' dtype.
 Logits are divided by the sampling temperature first: a logprob at another temperature is another policy's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+_ABSENT = -1e30  # the logit of a column that only pads the vocabulary; finite, so that 0 * _ABSENT is 0
+_CHUNK_ELEMENTS = 1 << 22  # of an intermediate [rows, V]
 
 
 def logprobs_and_entropies(
@@ -18,17 +22,18 @@ def logprobs_and_entropies(
 ) -> tuple[Tensor, Tensor]:
     """log softmax(logits / temperature) at the targets, and the entropy of that distribution, both [N] fp32.
 
-    logits_NV   this rank's columns; columns that only pad the vocabulary to its size are left out of the softmax
+    logits_NV   this rank's columns; those that pad the vocabulary beyond `vocab_size` are left out of the softmax
     targets_N   token ids of the whole vocabulary
     group       the tensor-parallel ranks; None for one
 
-    Differentiable in the logits through both results.
+    Differentiable in the logits through both results, once: backward overwrites the logits with their gradient, so
+    that no second [N, V] tensor ever exists.
     """
     return _Scores.apply(logits_NV, targets_N, 1.0 / temperature, vocab_size, group)  # type: ignore[no-any-return]
 
 
 class _Scores(torch.autograd.Function):
-    """Forward keeps the probabilities; backward needs nothing else of size [N, V]."""
+    """Rows are taken in chunks; backward computes the probabilities again instead of keeping them."""
 
     @staticmethod
     def forward(
@@ -41,42 +46,78 @@ class _Scores(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         width = logits_NV.shape[1]
         first = width * (group.rank() if group is not None else 0)
-        x_NV = logits_NV.float() * inverse_temperature
-        x_NV[:, max(0, vocab_size - first) :] = -torch.inf  # rows that only pad the vocabulary
+        absent_from = max(0, vocab_size - first)
         local_N = targets_N - first
         held_N = (local_N >= 0) & (local_N < width)
         local_N = local_N.clamp(0, width - 1)
-        target_N = x_NV.gather(1, local_N[:, None])[:, 0].masked_fill(~held_N, 0.0)
 
-        largest_N = x_NV.amax(dim=1)
-        _reduce(largest_N, dist.ReduceOp.MAX, group)
-        x_NV -= largest_N[:, None]
-        p_NV = x_NV.exp()
-        # Sum of p*x: where p is 0 the product is 0, not 0 * -inf.
-        sums = torch.stack([p_NV.sum(dim=1), target_N, torch.where(p_NV > 0, p_NV * x_NV, 0.0).sum(dim=1)])
-        _reduce(sums, dist.ReduceOp.SUM, group)
-        total_N, target_N, weighted_N = sums
-        p_NV /= total_N[:, None]
+        peak_N = torch.empty(len(logits_NV), device=logits_NV.device)
+        sums_3N = torch.empty(3, len(logits_NV), device=logits_NV.device)  # of exp(y), of y exp(y), and y's target
+        for rows in _chunks(logits_NV):
+            x_NV = _scaled(logits_NV[rows], inverse_temperature, absent_from)
+            peak_N[rows] = x_NV.amax(dim=1)
+            y_NV = x_NV.sub_(peak_N[rows, None])
+            sums_3N[2, rows] = y_NV.gather(1, local_N[rows, None])[:, 0]
+            e_NV = y_NV.exp()
+            sums_3N[0, rows] = e_NV.sum(dim=1)
+            sums_3N[1, rows] = torch.linalg.vecdot(e_NV, y_NV)
+        total_N, weighted_N, target_N = _over_ranks(sums_3N, peak_N, held_N, group)
         log_total_N = total_N.log()
-        logprobs_N = target_N - largest_N - log_total_N
-        entropies_N = log_total_N - weighted_N / total_N
-        ctx.save_for_backward(p_NV, local_N, held_N, entropies_N)
-        ctx.inverse_temperature, ctx.dtype = inverse_temperature, logits_NV.dtype
+        logprobs_N, entropies_N = target_N - log_total_N, log_total_N - weighted_N / total_N
+        ctx.save_for_backward(logits_NV, local_N, held_N, peak_N + log_total_N, entropies_N)
+        ctx.inverse_temperature, ctx.absent_from = inverse_temperature, absent_from
         return logprobs_N, entropies_N
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """d logprob = onehot - p; d entropy = -p (log p + entropy)."""
+        """d logprob / d x = onehot - p; d entropy / d x = -p (log p + entropy); x = logits / temperature."""
         grad_logprobs_N, grad_entropies_N = gradients
-        p_NV, local_N, held_N, entropies_N = ctx.saved_tensors
-        grad_NV = p_NV * -grad_logprobs_N[:, None]
-        grad_NV.scatter_add_(1, local_N[:, None], (grad_logprobs_N * held_N)[:, None])
-        if bool(grad_entropies_N.any()):
-            log_p_NV = p_NV.clamp(min=torch.finfo(torch.float32).tiny).log()
-            grad_NV -= grad_entropies_N[:, None] * p_NV * (log_p_NV + entropies_N[:, None])
-        return (grad_NV * ctx.inverse_temperature).to(ctx.dtype), None, None, None, None
+        logits_NV, local_N, held_N, log_total_N, entropies_N = ctx.saved_tensors
+        through_entropy = bool(grad_entropies_N.any())
+        for rows in _chunks(logits_NV):
+            log_p_NV = _scaled(logits_NV[rows], ctx.inverse_temperature, ctx.absent_from).sub_(log_total_N[rows, None])
+            p_NV = log_p_NV.exp()
+            if through_entropy:
+                grad_NV = log_p_NV.add_(entropies_N[rows, None]).mul_(p_NV).mul_(-grad_entropies_N[rows, None])
+                grad_NV.addcmul_(p_NV, grad_logprobs_N[rows, None], value=-1)
+            else:
+                grad_NV = p_NV.mul_(-grad_logprobs_N[rows, None])
+            grad_NV.scatter_add_(1, local_N[rows, None], (grad_logprobs_N * held_N)[rows, None])
+            logits_NV[rows] = grad_NV.mul_(ctx.inverse_temperature)
+        return logits_NV, None, None, None, None
 
 
-def _reduce(tensor: Tensor, operation: Any, group: dist.ProcessGroup | None) -> None:
-    if group is not None and group.size() > 1:
-        dist.all_reduce(tensor, op=operation, group=group)
+def _chunks(logits_NV: Tensor) -> Iterator[slice]:
+    rows, width = logits_NV.shape
+    height = max(1, _CHUNK_ELEMENTS // width)
+    for start in range(0, rows, height):
+        yield slice(start, start + height)
+
+
+def _scaled(logits_NV: Tensor, inverse_temperature: float, absent_from: int) -> Tensor:
+    """A new fp32 tensor of logits / temperature."""
+    x_NV = logits_NV.to(torch.float32, copy=True).mul_(inverse_temperature)
+    x_NV[:, absent_from:] = _ABSENT
+    return x_NV
+
+
+def _over_ranks(
+    sums_3N: Tensor, peak_N: Tensor, held_N: Tensor, group: dist.ProcessGroup | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The three sums of all ranks, all relative to the peak of all ranks, which replaces `peak_N`."""
+    total_N, weighted_N, target_N = sums_3N
+    if group is None or group.size() == 1:
+        return total_N, weighted_N, target_N
+    own_N = peak_N.clone()
+    dist.all_reduce(peak_N, op=dist.ReduceOp.MAX, group=group)
+    shift_N = own_N - peak_N
+    scale_N = shift_N.exp()
+    joint_3N = torch.stack(
+        [
+            total_N * scale_N,
+            (weighted_N + shift_N * total_N) * scale_N,
+            torch.where(held_N, target_N + shift_N, 0.0),
+        ]
+    )
+    dist.all_reduce(joint_3N, group=group)
+    return joint_3N[0], joint_3N[1], joint_3N[2]

@@ -8,8 +8,18 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from nemo_prorl.world import rank_from_environment
+
 OURS = "nemo_prorl"
+DATE = "%Y-%m-%d %H:%M:%S"
 FORMAT = "%(asctime)s rank %(rank)d %(levelname)s %(name)s: %(message)s"
+CALM_FORMAT = "%(asctime)s rank %(rank)d | %(message)s"  # our own news on the console
+
+
+def configure_run_logging(run_dir: Path, level: str) -> None:
+    """Log this rank of a run, as torchrun or srun numbers it, to the console and to <run_dir>/logs."""
+    rank = rank_from_environment()
+    configure_logging(rank, level, run_dir / "logs" / f"rank_{rank:05d}.log")
 
 
 def configure_logging(rank: int, level: str, file: Path | None) -> None:
@@ -26,9 +36,8 @@ def configure_logging(rank: int, level: str, file: Path | None) -> None:
     handlers: list[logging.Handler] = [_Console(rank)]
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(_File(file))
+        handlers.append(_File(file, rank))
     for handler in handlers:
-        handler.setFormatter(logging.Formatter(FORMAT, datefmt="%Y-%m-%d %H:%M:%S", defaults={"rank": rank}))
         root.addHandler(handler)
     logging.getLogger(OURS).setLevel(level)
     logging.captureWarnings(True)
@@ -43,11 +52,15 @@ class _Console(_Ours, logging.Handler):
 
     def __init__(self, rank: int) -> None:
         super().__init__()
+        self._calm, self._full = _formatter(CALM_FORMAT, rank), _formatter(FORMAT, rank)
         self._our_least = logging.NOTSET if rank == 0 else logging.WARNING
 
     def filter(self, record: logging.LogRecord) -> bool:
         is_ours = record.name == OURS or record.name.startswith(OURS + ".")
         return record.levelno >= (self._our_least if is_ours else logging.ERROR)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return (self._calm if record.levelno == logging.INFO else self._full).format(record)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -60,5 +73,10 @@ class _Console(_Ours, logging.Handler):
 
 
 class _File(_Ours, logging.FileHandler):
-    def __init__(self, file: Path) -> None:
-        super().__init__(file, encoding="utf-8")
+    def __init__(self, file: Path, rank: int) -> None:
+        super().__init__(file, encoding="utf-8", errors="backslashreplace")
+        self.setFormatter(_formatter(FORMAT, rank))
+
+
+def _formatter(form: str, rank: int) -> logging.Formatter:
+    return logging.Formatter(form, datefmt=DATE, defaults={"rank": rank})

@@ -32,7 +32,8 @@ class RecordFile:
         self.close()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         _keep_up_to(self.path, step)
-        self._file = self.path.open("a", encoding="utf-8")
+        # A lone surrogate, which UTF-8 doesn't have, becomes the JSON escape that stands for it.
+        self._file = self.path.open("a", encoding="utf-8", errors="backslashreplace")
 
     def append(self, record: Mapping[str, Any]) -> None:
         if self._file is None:

@@ -7,6 +7,7 @@ forward pass keeps for the backward pass without recomputation, to within about 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from math import lcm
 from typing import Literal
 
 from nemo_prorl.weights.architecture import Architecture
@@ -48,7 +49,7 @@ def estimate_memory(
     Gradients are kept in fp32. AdamW keeps two fp32 moments, and in bf16 an fp32 master copy of each parameter; with
     `distributed_optimizer` the data-parallel ranks share them out.
     """
-    padded_vocab = architecture.padded_vocab(vocabulary_multiple)
+    padded_vocab = architecture.padded_vocab(lcm(vocabulary_multiple, tensor_parallel_size))
     count = rank_parameter_count(
         architecture,
         tensor_parallel_size=tensor_parallel_size,

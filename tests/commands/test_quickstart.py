@@ -21,6 +21,7 @@ def test_each_job_starts_from_what_the_one_before_exports(tmp_path, fast):
     assert value(careful, "model.path") == str(tmp_path / "model")
     assert value(hasty, "model.path") == value(careful, "run.dir") + "/export"
     assert value(prorl, "model.path") == value(hasty, "run.dir") + "/export"
+    assert all(value(job, "run.dir") + "/export" == str(job.export) for job in (careful, hasty, prorl))
     assert [job.command for job in (careful, hasty, prorl)] == ["sft", "sft", "train"]
     assert {value(job, "run.seed") for job in (careful, hasty, prorl)} == {"3"}
     assert value(hasty, "sft.source.seed") == "1003"

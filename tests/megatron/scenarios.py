@@ -23,6 +23,7 @@ from nemo_prorl.megatron.model import PolicyModel, build_model
 from nemo_prorl.megatron.optimizer import PolicyOptimizer
 from nemo_prorl.megatron.runtime import Runtime
 from nemo_prorl.megatron.schedule import Schedule, TokenRows, TokenScores
+from nemo_prorl.megatron.vocab_parallel import logprobs_and_entropies
 from nemo_prorl.megatron.weights import export_weights, load_weights
 from nemo_prorl.weights.architecture import Architecture
 from nemo_prorl.weights.hf_folder import TensorReader
@@ -165,3 +166,18 @@ def _logits(model: PolicyModel, tokens_BS: Tensor) -> Tensor | None:
     shards = [torch.empty_like(parts[0]["logits"]) for _ in range(group.size())]
     dist.all_gather(shards, parts[0]["logits"].contiguous(), group=group)
     return torch.cat(shards, dim=-1)
+
+
+def scores_of_shards(
+    logits_NV: Tensor, targets_N: Tensor, weights_2N: Tensor, vocab_size: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Logprobs, entropies, and the gradient of this rank's columns."""
+    with Runtime.start(MegatronConfig(tensor_parallel_size=2), seed=0, torch_threads=1) as runtime:
+        group = parallel_state.get_tensor_model_parallel_group()
+        leaf = logits_NV.chunk(2, dim=1)[runtime.world.rank].clone().requires_grad_()
+        logprobs_N, entropies_N = logprobs_and_entropies(
+            leaf * 1.0, targets_N, temperature=1.2, vocab_size=vocab_size, group=group
+        )
+        (weights_2N[0] * logprobs_N + weights_2N[1] * entropies_N).sum().backward()
+        assert leaf.grad is not None
+        return logprobs_N.detach(), entropies_N.detach(), leaf.grad

@@ -11,7 +11,7 @@ def summary(draw: int, domain: str, rewards: tuple[float, float], **settings) ->
 
 
 def test_sampled_and_kept_rewards_are_told_apart():
-    """Sampled rewards 1 0, 1 1, 0 0, .5 0: mean 3.5/8. Kept is the first group: mean 1/2. One teaching group is surplus."""
+    """Sampled: 1 0, 1 1, 0 0, .5 0, mean 3.5/8. Kept: the first group, mean 1/2. One teaching group is surplus."""
     groups = [
         summary(0, "math", (1.0, 0.0)),
         summary(1, "math", (1.0, 1.0), response_tokens=(30, 40), finish_reasons=("stop", "length")),

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.testing import assert_close
 from transformers import AutoModelForCausalLM
 
@@ -12,7 +13,6 @@ from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.data.tokenizer import Tokenizer
 from nemo_prorl.errors import RolloutError, WeightsError
 from nemo_prorl.rollout.transformers_engine import TransformersEngine
-from safetensors.torch import load_file
 from tests.rollout.stand_ins import prompt
 from tests.tiny_models import tiny_hf_folder
 

@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from datetime import datetime
 
 import pytest
 
@@ -30,9 +31,14 @@ def configured(tmp_path):
 def test_a_line_has_time_rank_level_and_name(configured, capsys):
     file = configured(0)
     logging.getLogger("nemo_prorl.somewhere").info("hello %d", 3)
-    for text in (file.read_text(), capsys.readouterr().err):
-        assert text.endswith("rank 0 INFO nemo_prorl.somewhere: hello 3\n")
-        assert text.startswith("20")
+    logging.getLogger("nemo_prorl.somewhere").warning("mind")
+    kept, console = file.read_text().splitlines(), capsys.readouterr().err.splitlines()
+    assert [line[19:] for line in kept] == [
+        " rank 0 INFO nemo_prorl.somewhere: hello 3",
+        " rank 0 WARNING nemo_prorl.somewhere: mind",
+    ]
+    assert [line[19:] for line in console] == [" rank 0 | hello 3", " rank 0 WARNING nemo_prorl.somewhere: mind"]
+    assert all(datetime.strptime(line[:19], "%Y-%m-%d %H:%M:%S") for line in (*kept, *console))
 
 
 def test_other_libraries_warn_into_the_file_only(configured, capsys):

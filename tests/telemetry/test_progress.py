@@ -82,8 +82,8 @@ def test_a_bar_leaves_log_lines_whole(logging_kept, tmp_path):
             for step in range(7, 11):
                 progress.step(step, "s1", {"reward/sampled_mean": step / 10})
     rows = [row.split("\r")[-1] for row in terminal.getvalue().split("\n")]
-    lines = [row for row in rows if "progress: " in row]
-    assert [line.partition("progress: ")[2] for line in lines] == [
+    lines = [row for row in rows if " | step" in row]
+    assert [line.partition(" rank 0 | ")[2] for line in lines] == [
         f"step {step:>2}/10 s1 | reward {step / 10:.3f}" for step in range(7, 11)
     ]
     assert all(line.startswith("20") for line in lines)

@@ -31,6 +31,15 @@ def test_a_float_comes_back_bit_for_bit(path):
     assert [v.hex() for v in read_records(path)[0]["values"]] == [v.hex() for v in written]
 
 
+@pytest.mark.parametrize("text", ["naïve 数学 🙂", "a\nb\r\u2028c\x00", "lone \ud800 surrogate", '"\\'])
+def test_any_text_comes_back(path, text):
+    records = RecordFile(path)
+    records.resume(None)
+    records.append({"step": 1, "kind": "sample", "response": text})
+    records.close()
+    assert [record["response"] for record in read_records(path)] == [text]
+
+
 def test_a_record_is_on_the_disk_when_append_returns(path):
     records = RecordFile(path)
     records.resume(None)

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from nemo_prorl.weights.architecture import Architecture
@@ -28,6 +31,12 @@ def test_a_tiny_model_by_hand():
     assert estimate.activations == 10 * 2 * 62 * 2
     assert estimate.logits == 10 * 12 * 2 * 4
     assert estimate.total == (2 + 2 + 4 + 12) * 356 + 2480 + 960
+
+
+def test_a_plan_is_made_without_loading_torch():
+    """`prorl train --dry-run` answers at once; torch alone takes seconds to load."""
+    program = "import sys, nemo_prorl.weights.estimate; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_the_distributed_optimizer_is_shared_out_and_the_reference_may_be_absent():

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nemo_prorl.quickstart.tiny_model import make_tiny_model
+from tests.end_to_end.runs import write_problems
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Qwen2 model of two layers that babbles."""
+    folder = tmp_path_factory.mktemp("model") / "babbler"
+    make_tiny_model(folder, seed=3, hidden_size=32, layers=2, heads=4, kv_heads=2, ffn_size=64)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def problems(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_problems(tmp_path_factory.mktemp("problems") / "problems.jsonl")

@@ -1,0 +1,94 @@
+"""Whole runs of `prorl` in processes of their own, on a model that babbles and a verifier that likes vowels."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.processes import Command
+
+ROOT = Path(__file__).parents[2]
+PROBLEMS = 5  # fewer than two steps draw, so that epochs end within and between steps
+
+
+def write_problems(path: Path, count: int = PROBLEMS) -> Path:
+    """Problems whose reward differs from answer to answer, so that there is always something to learn."""
+    rows = [
+        {
+            "problem": f"Say something, number {number}.",
+            "answer": "",
+            "domain": "instruction",
+            "task": "vowels",
+            "verifier": "tests.end_to_end.plugins:VowelShare",
+        }
+        for number in range(count)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def settings(model: Path, problems: Path, run_dir: Path, *more: str, steps: int = 6) -> list[str]:
+    """`prorl train` with every part of a step in use: KL, resets, two updates, validation, checkpoints."""
+    stage = "recipe.stages.quickstart"
+    return [
+        "train",
+        "recipe=quickstart",
+        f"model.path={model}",
+        f"run.dir={run_dir}",
+        "~data.sources.practice",
+        "~data.held_out.exam",
+        "+data.sources.vowels={name: jsonl, path: '%s'}" % problems,  # noqa: UP031 (braces are Hydra's)
+        f"{stage}.steps={steps}",
+        f"{stage}.prompts_per_step=4",
+        f"{stage}.prompts_per_update=2",
+        f"{stage}.samples_per_prompt=4",
+        f"{stage}.max_response_tokens=12",
+        f"{stage}.temperature=1.2",
+        f"{stage}.kl_weight=0.05",
+        f"{stage}.reset.every_steps=3",
+        "optimizer.lr=1e-3",
+        "checkpoint.every_steps=1",
+        "telemetry.tensorboard=false",
+        "verifiers.workers=1",
+        *more,
+    ]
+
+
+def start(arguments: list[str], logs: Path, *, ranks: int = 1, environment: dict[str, str] | None = None) -> Command:
+    """`prorl` as torchrun would start it; log files go to `logs`."""
+    logs.mkdir(parents=True, exist_ok=True)
+    return Command(ranks, ["-m", "nemo_prorl", *arguments], logs=logs, environment=environment, folder=ROOT)
+
+
+def finish(arguments: list[str], logs: Path, *, ranks: int = 1) -> None:
+    """Run to the end, or fail the test with what the ranks wrote."""
+    with start(arguments, logs, ranks=ranks) as command:
+        codes = command.wait()
+        if any(codes):
+            raise AssertionError(f"exit codes {codes}\n" + "\n".join(command.output(rank) for rank in range(ranks)))
+
+
+def kill_after(arguments: list[str], logs: Path, run_dir: Path, step: int, *, ranks: int = 1) -> None:
+    """kill -9 every rank as soon as `step` steps are recorded: inside the next step, or in the checkpoint before it."""
+    with start(arguments, logs, ranks=ranks) as command:
+        while not any(record["step"] >= step for record in records(run_dir)):
+            if any(process.poll() is not None for process in command.processes):
+                raise AssertionError(f"ended before step {step}\n{command.output()}")
+            time.sleep(0.005)
+        command.kill()
+
+
+def records(run_dir: Path, kind: str = "train") -> list[dict[str, Any]]:
+    """The run's records of one kind, without what the clock says."""
+    path = run_dir / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    parsed = [json.loads(line) for line in lines if line.endswith("\n")]
+    return [
+        {key: value for key, value in record.items() if not key.startswith("time/")}
+        for record in parsed
+        if record["kind"] == kind
+    ]
+
+

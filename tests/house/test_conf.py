@@ -1,0 +1,79 @@
+"""Every YAML file of conf/ composes and validates, in every combination that the root files offer."""
+
+from itertools import product
+
+import pytest
+import yaml
+
+from nemo_prorl.commands.choices import check_choices
+from nemo_prorl.config.folder import conf_folder, options_in
+from nemo_prorl.config.load import SCHEMAS, load_config, stated_values
+from nemo_prorl.config.problems import missing_paths
+from tests.house.source import ROOT
+
+CONF = ROOT / "conf"
+OPTIONS = options_in([CONF])
+ROOTS = sorted(SCHEMAS)
+
+
+def groups_of(root: str) -> list[str]:
+    """What a root file chooses from, in its order."""
+    defaults = yaml.safe_load((CONF / f"{root}.yaml").read_text())["defaults"]
+    return [group for entry in defaults if isinstance(entry, dict) for group in entry]
+
+
+def combinations(root: str) -> list[list[str]]:
+    """Every recipe (or cold start) with every data mixture, and every other file with each recipe."""
+    last = groups_of(root)[-1]
+    pairs = [(last, group) for group in groups_of(root)[:-1]]
+    return [
+        [f"{last}={name}", f"{group}={other}"]
+        for (_, group) in pairs
+        for name, other in product(OPTIONS[last], OPTIONS[group])
+    ]
+
+
+def filled_in(root: str, overrides: list[str]) -> list[str]:
+    """`overrides` with a value for everything that a user has to give."""
+    missing = missing_paths(stated_values(root, overrides))
+    return [*overrides, *(f"{'.'.join(map(str, path))}=given" for path in missing)]
+
+
+def test_the_checkout_is_read_in_tests():
+    assert conf_folder() == CONF
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_a_root_file_composes_as_it_is(root):
+    load_config(root, filled_in(root, []))
+
+
+@pytest.mark.parametrize(("root", "overrides"), [(root, pair) for root in ROOTS for pair in combinations(root)])
+def test_every_combination_is_a_valid_configuration(root, overrides):
+    check_choices(load_config(root, filled_in(root, overrides)))
+
+
+@pytest.mark.parametrize("name", OPTIONS["stage"])
+def test_a_stage_file_stands_alone_and_bears_its_name(name):
+    config = load_config("train", filled_in("train", [f"stage=[{name}]", "recipe=prorl"]))
+    assert list(config.recipe.stages) == [name]
+
+
+def test_every_yaml_file_can_be_chosen():
+    chosen = {group for root in ROOTS for group in groups_of(root)} | {"stage"}
+    assert OPTIONS.keys() == chosen
+    assert sorted(file.stem for file in CONF.glob("*.yaml")) == ROOTS
+    assert all(file.suffix == ".yaml" for file in CONF.rglob("*") if file.is_file())
+
+
+def test_reasoning_gym_knows_every_task_that_is_named():
+    from nemo_prorl.data.sources.reasoning_gym import NOT_REPRODUCIBLE
+    from reasoning_gym.factory import DATASETS
+
+    for name in OPTIONS["data"]:
+        config = load_config("train", filled_in("train", [f"data={name}"]))
+        for source in (*config.data.sources.values(), *config.data.held_out.values()):
+            if source.name == "reasoning_gym":
+                tasks = source.as_mapping()["tasks"]
+                assert not set(tasks) - set(DATASETS)
+                assert not set(tasks) & set(NOT_REPRODUCIBLE)
