@@ -20,8 +20,6 @@ from nemo_prorl.algorithm.reduction import AGGREGATIONS
 from nemo_prorl.algorithm.reset import AtEntry, EveryKSteps
 from nemo_prorl.config.schema import (
     LossConfig,
-    MegatronConfig,
-    ModelConfig,
     ProRLConfig,
     RunConfig,
     SFTConfig,
@@ -38,7 +36,7 @@ from nemo_prorl.data.sources.demonstrations import DEMONSTRATIONS
 from nemo_prorl.data.tokenizer import Tokenizer
 from nemo_prorl.evaluation.runner import Validator
 from nemo_prorl.megatron.checkpoint import Checkpoints
-from nemo_prorl.megatron.layout import check_layout
+from nemo_prorl.megatron.layout import fitting_architecture
 from nemo_prorl.megatron.model import PolicyModel, build_model
 from nemo_prorl.megatron.optimizer import PolicyOptimizer
 from nemo_prorl.megatron.runtime import Runtime
@@ -62,11 +60,12 @@ from nemo_prorl.world import world_size_from_environment
 @contextmanager
 def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
     """Everything that `prorl train` needs, wired and open."""
+    architecture = fitting_architecture(config, world_size_from_environment())
     recipe = recipe_from(config.recipe.stages)
     tokenizer = Tokenizer.load(Path(config.model.path))
     mixture, validation_prompts = data_from(config, tokenizer)
     with ExitStack() as stack:
-        engine = stack.enter_context(_open_engine(config.run, config.model, config.megatron))
+        engine = stack.enter_context(_open_engine(config, architecture))
         world = engine.runtime.world
         metrics = stack.enter_context(
             MetricsLog(
@@ -110,9 +109,7 @@ def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
             mixture=mixture,
             validator=validator,
             recipe=recipe,
-            cadence=Cadence(
-                config.validation.every_steps, config.validation.at_start, config.checkpoint.every_steps
-            ),
+            cadence=Cadence(config.validation.every_steps, config.validation.at_start, config.checkpoint.every_steps),
             metrics=metrics,
             progress=stack.enter_context(Progress(recipe.steps, is_main=world.is_main)),
             world=world,
@@ -123,10 +120,11 @@ def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
 @contextmanager
 def cold_start(config: SFTConfig) -> Iterator[SupervisedTrainer]:
     """Everything that `prorl sft` needs, wired and open."""
+    architecture = fitting_architecture(config, world_size_from_environment())
     tokenizer = Tokenizer.load(Path(config.model.path))
     demonstrations = configured(as_knobs(config.sft.source), DEMONSTRATIONS, "sft.source")()
     with ExitStack() as stack:
-        engine = stack.enter_context(_open_engine(config.run, config.model, config.megatron))
+        engine = stack.enter_context(_open_engine(config, architecture))
         world = engine.runtime.world
         metrics = stack.enter_context(
             MetricsLog(
@@ -160,15 +158,13 @@ class _Engine:
 
 
 @contextmanager
-def _open_engine(run: RunConfig, model: ModelConfig, megatron: MegatronConfig) -> Iterator[_Engine]:
-    folder = Path(model.path)
-    architecture = Architecture.read(folder)
-    check_layout(architecture, megatron, world_size_from_environment())
+def _open_engine(config: ProRLConfig | SFTConfig, architecture: Architecture) -> Iterator[_Engine]:
+    run, megatron = config.run, config.megatron
     with Runtime.start(megatron, seed=run.seed, torch_threads=run.torch_threads) as runtime:
-        policy = build_model(architecture, megatron, runtime)
-        with TensorReader(folder) as reader:
-            load_weights(policy, reader)
-        yield _Engine(runtime, policy, Schedule(policy, runtime))
+        model = build_model(architecture, megatron, runtime)
+        with TensorReader(Path(config.model.path)) as reader:
+            load_weights(model, reader)
+        yield _Engine(runtime, model, Schedule(model, runtime))
 
 
 def recipe_from(stages: Mapping[str, StageConfig]) -> Recipe:

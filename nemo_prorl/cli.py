@@ -138,4 +138,3 @@ def _explain(error: ProRLError) -> None:
         traceback.print_exception(error)
     where = f" (rank {rank})" if rank else ""
     print(f"prorl: {type(error).__name__}{where}: {error}", file=sys.stderr)
-

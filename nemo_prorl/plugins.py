@@ -46,10 +46,17 @@ def check_knobs(target: Callable[..., Any], knobs: Mapping[str, Any], setting: s
     """`knobs` converted to the types of `target`'s keyword-only arguments.
 
     Raises:
-        ConfigError: a knob that `target` doesn't have, or a value of the wrong type or out of its range.
+        ConfigError: a knob that `target` doesn't have, one that it needs and isn't given, or a value of the wrong type
+            or out of its range.
     """
     function = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]
-    allowed = {p.name for p in inspect.signature(target).parameters.values() if p.kind is p.KEYWORD_ONLY}
+    parameters = [p for p in inspect.signature(target).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    allowed = {p.name for p in parameters}
+    missing = sorted(p.name for p in parameters if p.default is p.empty and p.name not in knobs)
+    if missing:
+        raise ConfigError(
+            f"{setting}: {target.__name__} also needs {', '.join(missing)}; set {setting}.{missing[0]}=..."
+        )
     hints = get_type_hints(function, include_extras=True)
     checked = {}
     for key, value in knobs.items():

@@ -100,7 +100,7 @@ class TorchWorld:
         return values
 
     def broadcast(self, value: T) -> T:
-        values: list[Any] = [value]
+        values = [value]
         self._dist.broadcast_object_list(values, src=0, group=self._group)
         return values[0]
 

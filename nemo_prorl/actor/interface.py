@@ -129,8 +129,8 @@ def to_aligner(batch: RolloutBatch) -> dict[str, Any]:
 def from_aligner(batch: Mapping[str, Any]) -> RolloutBatch:
     """A `RolloutBatch` from NeMo-Aligner's keys; `temperature` is required, since forgetting it is that code's bug."""
     count = batch["response_tokens"].shape[0]
-    rewards_B = batch["rewards"] if "rewards" in batch else torch.zeros(count)
-    samples = batch["samples_per_prompt"] if "samples_per_prompt" in batch else 1
+    rewards_B = batch.get("rewards", torch.zeros(count))
+    samples = batch.get("samples_per_prompt", 1)
     optional = {
         ours: batch[theirs]
         for ours, theirs in (

@@ -61,7 +61,8 @@ class MegatronActor(PolicyActor):
         self._engine.release()
 
     def get_inference_log_probs(self, batch: RolloutBatch) -> Tensor:
-        return self._schedule.score(TokenRows(batch.tokens_BS, batch.lengths_B, batch.prompt_lengths_B), batch.temperature).logprobs_BT.cpu()
+        rows = TokenRows(batch.tokens_BS, batch.lengths_B, batch.prompt_lengths_B)
+        return self._schedule.score(rows, batch.temperature).logprobs_BT.cpu()
 
     def get_init_policy_logprobs(self, batch: RolloutBatch) -> Tensor:
         if self._reference is None:

@@ -73,7 +73,10 @@ Aggregation: TypeAlias = Callable[[Tensor, Tensor], Mean]
 
 
 def masked(values_BT: Tensor, mask_BT: Tensor) -> Tensor:
-    """`values_BT` with exact zeros outside the mask; no gradient flows to a position outside it."""
+    """`values_BT` with exact zeros outside the mask; no gradient flows to a position outside it.
+
+    Mask first, exponentiate after: the derivative of an infinite exponential times a zero is not a number.
+    """
     return torch.where(mask_BT, values_BT, torch.zeros_like(values_BT))
 
 

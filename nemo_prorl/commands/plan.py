@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
-from pathlib import Path
 
 from nemo_prorl.commands.choices import check_choices
 from nemo_prorl.config.schema import MegatronConfig, ProRLConfig, SFTConfig, StageConfig
-from nemo_prorl.megatron.layout import check_layout, data_parallel_size, padded_vocabulary
+from nemo_prorl.megatron.layout import data_parallel_size, fitting_architecture, padded_vocabulary
 from nemo_prorl.weights.architecture import Architecture
 from nemo_prorl.weights.estimate import MemoryEstimate, estimate_memory
 from nemo_prorl.world import world_size_from_environment
@@ -122,10 +121,9 @@ def _dynamic_sampling(config: ProRLConfig) -> str:
 def _engine(
     config: ProRLConfig | SFTConfig, environment: Mapping[str, str], *, longest_row: int, uses_reference: bool
 ) -> str:
-    architecture = Architecture.read(Path(config.model.path))
     megatron = config.megatron
     ranks, told = _ranks(megatron, environment)
-    check_layout(architecture, megatron, ranks)
+    architecture = fitting_architecture(config, ranks)
     data_parallel = data_parallel_size(megatron, ranks)
     memory = estimate_memory(
         architecture,
@@ -139,8 +137,8 @@ def _engine(
         reference=uses_reference,
     )
     layout = (
-        f"{_count(ranks, 'rank')} = {megatron.tensor_parallel_size} tensor x {megatron.pipeline_parallel_size} pipeline "
-        f"x {data_parallel} data parallel{told}"
+        f"{_count(ranks, 'rank')} = {megatron.tensor_parallel_size} tensor x {megatron.pipeline_parallel_size} "
+        f"pipeline x {data_parallel} data parallel{told}"
     )
     return _rows(
         [

@@ -45,7 +45,7 @@ def holds_names(root: Model, path: Sequence[Key]) -> bool:
 
 def is_unknown(model: Model, key: Key) -> bool:
     """Whether the model refuses a key: it has no such field, and its knobs aren't free."""
-    return key not in model.model_fields and model.model_config.get("extra") == "forbid"
+    return key not in model.model_fields and model.model_config["extra"] == "forbid"
 
 
 def unknown_key(root: Model, path: Sequence[Key], values: Mapping[str, Any], typed: Sequence[Key] = ()) -> str:
@@ -70,19 +70,22 @@ def placeholder(root: Model, path: Sequence[Key]) -> str:
 def nearest(root: Model, path: Sequence[Key], values: Mapping[str, Any]) -> str | None:
     """The known path that an unknown one most likely means, or None.
 
-    First a key of the same place that is spelled alike, then a key of the same name (or spelled alike) elsewhere.
+    First a key of the same place with a slip of the pen, then one of the same name elsewhere, then whatever is alike.
     `values` is the configuration as it was given; it tells the names of stages and sources.
     """
     typed = [str(part) for part in path]
     place, key = typed[:-1], typed[-1]
     model = closed_model_at(root, place)
     siblings = list(model.model_fields) if model is not None else []
-    if alike := get_close_matches(key, siblings, n=1, cutoff=0.6):
-        return dotted([*place, alike[0]])
     everywhere = list(_all_paths(root, values))
     same_name = [known for known in everywhere if known[-1] == key]
+    if alike := get_close_matches(key, siblings, n=1, cutoff=0.75):
+        return dotted([*place, alike[0]])
     if same_name:
-        return dotted(max(same_name, key=lambda known: _shared(known, typed)))
+        closest = max(same_name, key=lambda known: _shared(known, typed))
+        return dotted(closest)
+    if alike := get_close_matches(key, siblings, n=1, cutoff=0.6):
+        return dotted([*place, alike[0]])
     alike = get_close_matches(key, {known[-1] for known in everywhere}, n=1, cutoff=0.75)
     return next((dotted(known) for known in everywhere if alike and known[-1] == alike[0]), None)
 

@@ -84,6 +84,7 @@ class Checkpoints:
         except (_NotWritten, CheckpointException) as error:
             if self._world.is_main:
                 shutil.rmtree(partial, ignore_errors=True)
+            self._world.barrier()
             raise CheckpointError(
                 f"the checkpoint of step {step} could not be written to {self._folder}: {_root_cause(error)}. Earlier "
                 "checkpoints are untouched. Make room on the disk or choose another run.dir, then start again"
@@ -121,18 +122,16 @@ class Checkpoints:
             loaded = dist_checkpointing.load(sharded, str(path))
         except (CheckpointException, dist_checkpointing.core.CheckpointingException, KeyError, RuntimeError) as error:
             raise CheckpointError(
-                f"checkpoint {path} does not fit this run: {_root_cause(error)}. It must come from the same model, with "
-                "the same megatron.vocabulary_multiple, precision and distributed_optimizer, and a reference exactly when "
-                "some stage has a kl_weight above 0"
+                f"checkpoint {path} does not fit this run: {_root_cause(error)}. It must be of the same model, with "
+                "the same megatron.vocabulary_multiple, precision and distributed_optimizer, and a reference exactly "
+                "when some stage has a kl_weight above 0"
             ) from error
         _fill(model, loaded["model"], prefix="")
         for name, snapshot in snapshots.items():
             with snapshot.in_place():
                 _fill(model, loaded[name], prefix=f"{name}.")
         if optimizer is not None:
-            with torch.no_grad():
-                optimizer.megatron.load_state_dict(loaded["optimizer"])
-            optimizer.after_restoring()
+            optimizer.load_state_dict(loaded["optimizer"])
             optimizer.updates = own["updates"]
         if own["layout"] == self._layout:  # in another layout no rank has a predecessor; sampling doesn't need one
             _restore_random_states(path / _random_states_of(self._world.rank))
@@ -183,7 +182,7 @@ class Checkpoints:
             shutil.rmtree(leftover, ignore_errors=True)
 
     def _together(self, action: Callable[[], Any]) -> list[Any]:
-        """`action` on every rank, all results. When it fails on one rank, all fail, and none waits for one that left."""
+        """`action` on every rank; all results. When it fails on one, it fails on all: none waits for one that left."""
         result = failure = None
         try:
             result = action()

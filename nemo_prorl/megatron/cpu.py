@@ -23,7 +23,8 @@ import torch
 
 CPU = torch.device("cpu")
 _FACTORIES = (
-    ["zeros", "ones", "empty", "full", "tensor", "as_tensor", "arange", "rand", "randn", "zeros_like", "ones_like", "empty_like", "full_like"]
+    *("zeros", "ones", "empty", "full", "tensor", "as_tensor", "arange", "rand", "randn"),
+    *("zeros_like", "ones_like", "empty_like", "full_like"),
 )
 _opened = False
 

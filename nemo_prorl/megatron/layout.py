@@ -6,10 +6,34 @@ Nothing here imports torch or Megatron, so that `--dry-run` can ask too.
 from __future__ import annotations
 
 from math import gcd, lcm
+from pathlib import Path
 
-from nemo_prorl.config.schema import MegatronConfig
+from nemo_prorl.config.schema import MegatronConfig, ProRLConfig, SFTConfig
 from nemo_prorl.errors import ConfigError
 from nemo_prorl.weights.architecture import Architecture
+
+
+def fitting_architecture(config: ProRLConfig | SFTConfig, world_size: int) -> Architecture:
+    """The model's architecture, after everything about it that this run could stumble over has been checked.
+
+    Raises:
+        WeightsError: there is no usable model in model.path.
+        ConfigError: the layout doesn't fit, or rows may be longer than the model has positions.
+    """
+    architecture = Architecture.read(Path(config.model.path))
+    check_layout(architecture, config.megatron, world_size)
+    if isinstance(config, SFTConfig):
+        lengths = {"sft.max_sequence_tokens": config.sft.max_sequence_tokens}
+    else:
+        stages = config.recipe.stages
+        lengths = {f"recipe.stages.{name}.context_tokens": stage.context_tokens for name, stage in stages.items()}
+    for setting, tokens in lengths.items():
+        if tokens > architecture.max_positions:
+            raise ConfigError(
+                f"{setting}={tokens}, but the model was made for {architecture.max_positions} positions "
+                f"(max_position_embeddings in its config.json); choose at most {architecture.max_positions}"
+            )
+    return architecture
 
 
 def check_layout(architecture: Architecture, config: MegatronConfig, world_size: int) -> None:

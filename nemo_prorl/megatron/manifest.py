@@ -1,6 +1,6 @@
 """The list of a checkpoint's files, by which a whole one is told from a torn one.
 
-    manifest.json       {"common.pt": {"bytes": 1024, "crc32": 305419896}, ...}, written when all else is on the disk
+manifest.json       {"common.pt": {"bytes": 1024, "crc32": 305419896}, ...}, written when all else is on the disk
 """
 
 from __future__ import annotations

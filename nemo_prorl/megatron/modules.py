@@ -44,9 +44,7 @@ class CausalAttention(MegatronModule):
         super().__init__(config=config)
         self._scale = softmax_scale or 1.0 / math.sqrt(config.kv_channels)
 
-    def forward(
-        self, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **_: Any
-    ) -> Tensor:
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **_: Any) -> Tensor:
         """query [S, B, heads, D], key and value [S, B, groups, D] -> [S, B, heads * D]."""
         q, k, v = (tensor.permute(1, 2, 0, 3) for tensor in (query, key, value))
         context = F.scaled_dot_product_attention(

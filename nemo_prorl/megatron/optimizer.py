@@ -58,6 +58,8 @@ class PolicyOptimizer:
         for torch_optimizer in self._torch_optimizers():
             for group in torch_optimizer.param_groups:
                 group["lr"] = lr
+                # Megatron leaves this to its own scheduler: vectors (norms, biases) are not decayed.
+                group["weight_decay"] = self._config.weight_decay * group["wd_mult"]
         _, grad_norm, _ = self.megatron.step()
         self.updates += 1
         return {"optimizer/grad_norm": float(grad_norm), "optimizer/lr": lr}
@@ -75,16 +77,21 @@ class PolicyOptimizer:
         """Tell the optimizer that the weights were changed behind its back."""
         self.megatron.reload_model_params()
 
-    def after_restoring(self) -> None:
-        """Mend what Megatron's `load_state_dict` leaves of torch's AdamW state.
+    def load_state_dict(self, loaded: dict[str, Any]) -> None:
+        """Take up what `megatron.sharded_state_dict` has saved.
 
-        All parameters share one step tensor, which would then advance once for each of them; and of a step count of
-        zero nothing is stored at all.
+        Two things of torch's AdamW are mended. A step count of zero, right after a reset, is not stored at all, and
+        the state can't be loaded without one. And afterwards all parameters share one step tensor, which would then
+        advance once for each of them.
         """
+        inner = loaded.get("optimizer", loaded)
+        if "state" in inner:
+            inner["state"].setdefault("common_step", torch.zeros(()))
+        with torch.no_grad():
+            self.megatron.load_state_dict(loaded)
         for torch_optimizer in self._torch_optimizers():
             for state in torch_optimizer.state.values():
-                step = state.get("step", 0.0)
-                state["step"] = torch.as_tensor(float(step), dtype=torch.float32)
+                state["step"] = torch.as_tensor(float(state.get("step", 0.0)), dtype=torch.float32)
 
     def _refuse_bad_gradients(self) -> None:
         buffers = [buffer for chunk in self._model.chunks for buffer in chunk.buffers]

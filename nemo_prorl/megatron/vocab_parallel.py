@@ -14,22 +14,31 @@ import torch.distributed as dist
 from torch import Tensor
 
 _ABSENT = -1e30  # the logit of a column that only pads the vocabulary; finite, so that 0 * _ABSENT is 0
-_CHUNK_ELEMENTS = 1 << 22  # of an intermediate [rows, V]
 
 
 def logprobs_and_entropies(
-    logits_NV: Tensor, targets_N: Tensor, *, temperature: float, vocab_size: int, group: dist.ProcessGroup | None
+    logits_NV: Tensor,
+    targets_N: Tensor,
+    *,
+    temperature: float,
+    vocab_size: int,
+    group: dist.ProcessGroup | None,
+    chunk_elements: int = 1 << 22,
 ) -> tuple[Tensor, Tensor]:
     """log softmax(logits / temperature) at the targets, and the entropy of that distribution, both [N] fp32.
 
-    logits_NV   this rank's columns; those that pad the vocabulary beyond `vocab_size` are left out of the softmax
-    targets_N   token ids of the whole vocabulary
-    group       the tensor-parallel ranks; None for one
+    logits_NV       this rank's columns; those that pad the vocabulary beyond `vocab_size` are left out of the softmax
+    targets_N       token ids of the whole vocabulary
+    group           the tensor-parallel ranks; None for one
+    chunk_elements  how large an intermediate [rows, V] may get; changes memory and speed alone
 
     Differentiable in the logits through both results, once: backward overwrites the logits with their gradient, so
     that no second [N, V] tensor ever exists.
     """
-    return _Scores.apply(logits_NV, targets_N, 1.0 / temperature, vocab_size, group)  # type: ignore[no-any-return]
+    height = max(1, chunk_elements // logits_NV.shape[1])
+    return _Scores.apply(  # type: ignore[no-any-return]
+        logits_NV, targets_N, 1.0 / temperature, vocab_size, group, height
+    )
 
 
 class _Scores(torch.autograd.Function):
@@ -43,6 +52,7 @@ class _Scores(torch.autograd.Function):
         inverse_temperature: float,
         vocab_size: int,
         group: dist.ProcessGroup | None,
+        height: int,
     ) -> tuple[Tensor, Tensor]:
         width = logits_NV.shape[1]
         first = width * (group.rank() if group is not None else 0)
@@ -53,7 +63,7 @@ class _Scores(torch.autograd.Function):
 
         peak_N = torch.empty(len(logits_NV), device=logits_NV.device)
         sums_3N = torch.empty(3, len(logits_NV), device=logits_NV.device)  # of exp(y), of y exp(y), and y's target
-        for rows in _chunks(logits_NV):
+        for rows in _chunks(logits_NV, height):
             x_NV = _scaled(logits_NV[rows], inverse_temperature, absent_from)
             peak_N[rows] = x_NV.amax(dim=1)
             y_NV = x_NV.sub_(peak_N[rows, None])
@@ -65,7 +75,7 @@ class _Scores(torch.autograd.Function):
         log_total_N = total_N.log()
         logprobs_N, entropies_N = target_N - log_total_N, log_total_N - weighted_N / total_N
         ctx.save_for_backward(logits_NV, local_N, held_N, peak_N + log_total_N, entropies_N)
-        ctx.inverse_temperature, ctx.absent_from = inverse_temperature, absent_from
+        ctx.inverse_temperature, ctx.absent_from, ctx.height = inverse_temperature, absent_from, height
         return logprobs_N, entropies_N
 
     @staticmethod
@@ -74,7 +84,7 @@ class _Scores(torch.autograd.Function):
         grad_logprobs_N, grad_entropies_N = gradients
         logits_NV, local_N, held_N, log_total_N, entropies_N = ctx.saved_tensors
         through_entropy = bool(grad_entropies_N.any())
-        for rows in _chunks(logits_NV):
+        for rows in _chunks(logits_NV, ctx.height):
             log_p_NV = _scaled(logits_NV[rows], ctx.inverse_temperature, ctx.absent_from).sub_(log_total_N[rows, None])
             p_NV = log_p_NV.exp()
             if through_entropy:
@@ -84,13 +94,11 @@ class _Scores(torch.autograd.Function):
                 grad_NV = p_NV.mul_(-grad_logprobs_N[rows, None])
             grad_NV.scatter_add_(1, local_N[rows, None], (grad_logprobs_N * held_N)[rows, None])
             logits_NV[rows] = grad_NV.mul_(ctx.inverse_temperature)
-        return logits_NV, None, None, None, None
+        return logits_NV, None, None, None, None, None
 
 
-def _chunks(logits_NV: Tensor) -> Iterator[slice]:
-    rows, width = logits_NV.shape
-    height = max(1, _CHUNK_ELEMENTS // width)
-    for start in range(0, rows, height):
+def _chunks(logits_NV: Tensor, height: int) -> Iterator[slice]:
+    for start in range(0, len(logits_NV), height):
         yield slice(start, start + height)
 
 

@@ -17,7 +17,10 @@ def test_four_rewards_by_hand():
 
 
 def test_five_right_of_sixteen():
-    """mean 5/16; squares 5 (11/16)^2 + 11 (5/16)^2 = 3.4375, over 15: std 0.47871; 0.6875/std 1.4361, -0.3125/std -0.6528."""
+    """mean 5/16; squares 5 (11/16)^2 + 11 (5/16)^2 = 3.4375, over 15: std 0.47871.
+
+    0.6875 / 0.47871 = 1.4361 and -0.3125 / 0.47871 = -0.6528.
+    """
     advantages = group_relative(right_and_wrong(5, 16))
     assert_close(advantages[0, 0].item(), 1.4361, atol=5e-5, rtol=0)
     assert_close(advantages[0, -1].item(), -0.6528, atol=5e-5, rtol=0)

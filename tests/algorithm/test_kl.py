@@ -16,7 +16,7 @@ def exact_gradient(divergence):
 
 
 def expected_gradient(**chosen):
-    """Mean of the estimate's gradient over the policy's own samples: the sum over all tokens, each by its probability."""
+    """Mean of the estimate's gradient over the policy's own samples: each token counts by its probability."""
     return exact_gradient(lambda logp: (logp.detach().exp() * kl_penalty(logp, REFERENCE, **chosen)).sum())
 
 

@@ -30,7 +30,7 @@ def test_only_the_bound_on_the_favoured_side_bites():
 
 
 def test_dual_clip_bounds_the_loss_of_falling_tokens_alone():
-    """c = 3, A = -2: ratio 5 costs 3 * 2 = 6 instead of 10; ratio 2 still 4, 0.5 still 0.8 * 2 = 1.6. A = 2: no change."""
+    """c = 3, A = -2: ratio 5 costs 3 * 2 = 6, not 10; 2 still costs 4, 0.5 still 0.8 * 2 = 1.6. A = 2: as without c."""
     loss, gradient = losses_and_gradients(
         partial(clip_higher, dual_clip=3.0), [5.0, 2.0, 0.5, 5.0, 0.5], [-2.0, -2, -2, 2, 2]
     )
@@ -49,7 +49,7 @@ def test_grpo_is_clip_higher_with_equal_bounds():
 
 @pytest.mark.parametrize("objective", [clip_higher, grpo, partial(clip_higher, dual_clip=2.0)])
 def test_at_ratio_one_the_gradient_is_the_policy_gradient(objective):
-    """REINFORCE: the gradient of -A logp, through a real softmax. At the first update every objective agrees with it."""
+    """REINFORCE: the gradient of -A logp, through a real softmax. The first update of a step is just that."""
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(3, 4, 7, generator=generator, dtype=torch.float64, requires_grad=True)
     chosen = torch.randint(7, (3, 4, 1), generator=generator)

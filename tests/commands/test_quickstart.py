@@ -64,6 +64,7 @@ def test_the_whole_quickstart_in_small_writes_its_report_and_goes_on_where_it_st
     assert run(arguments) == 0
     text = (tmp_path / "report.md").read_text()
     assert "| **mean over tasks** |" in text
+    assert "| pass@1 | careful cold start | spoiled: before ProRL | after ProRL |" in text
     assert "due every 2" in text
     assert "The right answer is" in text
     metrics = tmp_path / "seed_0" / "prorl" / "metrics.jsonl"

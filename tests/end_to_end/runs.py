@@ -90,5 +90,3 @@ def records(run_dir: Path, kind: str = "train") -> list[dict[str, Any]]:
         for record in parsed
         if record["kind"] == kind
     ]
-
-

@@ -26,7 +26,9 @@ def test_pass_at_k_is_the_share_of_subsets_with_a_right_answer(samples):
             assert pass_at_k(samples, correct, k) == pytest.approx(share, abs=1e-12)
 
 
-@pytest.mark.parametrize(("samples", "correct", "k"), [(256, 1, 128), (256, 3, 128), (1024, 500, 16), (100_000, 7, 9_999)])
+@pytest.mark.parametrize(
+    ("samples", "correct", "k"), [(256, 1, 128), (256, 3, 128), (1024, 500, 16), (100_000, 7, 9_999)]
+)
 def test_pass_at_k_is_exact_where_binomials_are_beyond_floats(samples, correct, k):
     exact = 1 - Fraction(comb(samples - correct, k), comb(samples, k))
     assert pass_at_k(samples, correct, k) == pytest.approx(float(exact), rel=1e-9)
@@ -59,7 +61,7 @@ def test_mean_pass_at_k_stays_below_the_bound_of_its_first_two_moments(k):
 
 
 def test_the_bound_by_hand_and_where_it_is_met():
-    """rho 0.5 everywhere: 1 - 0.5^4 = 0.9375 at k = 4. rho 0 or 1, half each: 1 - (0.25 + 0.25)^1 = 0.5 at k = 2, as is pass@2."""
+    """rho 0.5 everywhere, k = 4: 1 - 0.5^4 = 0.9375. Half at 0, half at 1, k = 2: 1 - (0.25 + 0.25) = 0.5 = pass@2."""
     assert pass_at_k_bound(0.5, 0.0, 4) == pytest.approx(0.9375)
     assert pass_at_k_bound(0.5, 0.25, 2) == pytest.approx(0.5)
 

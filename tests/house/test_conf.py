@@ -4,11 +4,13 @@ from itertools import product
 
 import pytest
 import yaml
+from reasoning_gym.factory import DATASETS
 
 from nemo_prorl.commands.choices import check_choices
 from nemo_prorl.config.folder import conf_folder, options_in
 from nemo_prorl.config.load import SCHEMAS, load_config, stated_values
 from nemo_prorl.config.problems import missing_paths
+from nemo_prorl.data.sources.reasoning_gym import NOT_REPRODUCIBLE
 from tests.house.source import ROOT
 
 CONF = ROOT / "conf"
@@ -67,9 +69,6 @@ def test_every_yaml_file_can_be_chosen():
 
 
 def test_reasoning_gym_knows_every_task_that_is_named():
-    from nemo_prorl.data.sources.reasoning_gym import NOT_REPRODUCIBLE
-    from reasoning_gym.factory import DATASETS
-
     for name in OPTIONS["data"]:
         config = load_config("train", filled_in("train", [f"data={name}"]))
         for source in (*config.data.sources.values(), *config.data.held_out.values()):

@@ -29,6 +29,7 @@ DOORS = {
     "torch.distributed": ("nemo_prorl/megatron/", "nemo_prorl/world.py"),
     "nemo_aligner": ("nemo_prorl/actor/interface.py",),
     "transformers": (
+        "nemo_prorl/commands/quickstart.py",
         "nemo_prorl/data/tokenizer.py",
         "nemo_prorl/quickstart/",
         "nemo_prorl/rollout/transformers_engine.py",

@@ -5,8 +5,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from nemo_prorl.weights.families import weight_map
 from nemo_prorl.weights.architecture import Architecture
+from nemo_prorl.weights.families import weight_map
 from tests.megatron import scenarios
 from tests.processes import run_ranks
 from tests.tiny_models import tiny_hf_folder

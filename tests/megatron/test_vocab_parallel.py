@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from nemo_prorl.megatron import vocab_parallel
 from nemo_prorl.megatron.vocab_parallel import logprobs_and_entropies
 from tests.megatron import scenarios
 from tests.processes import run_ranks
@@ -20,7 +19,8 @@ def naive(logits_NV, targets_N, temperature):
 def example(tokens=11, dtype=torch.float32, scale=5.0):
     generator = torch.Generator().manual_seed(0)
     logits_NV = (scale * torch.randn(tokens, PADDED, generator=generator)).to(dtype)
-    return logits_NV, torch.randint(0, VOCAB, (tokens,), generator=generator), torch.randn(2, tokens, generator=generator)
+    targets_N = torch.randint(0, VOCAB, (tokens,), generator=generator)
+    return logits_NV, targets_N, torch.randn(2, tokens, generator=generator)
 
 
 def results_and_gradient(function, logits_NV, weights_2N):
@@ -33,11 +33,12 @@ def results_and_gradient(function, logits_NV, weights_2N):
 
 @pytest.mark.parametrize("temperature", [0.6, 1.0, 1.2])
 @pytest.mark.parametrize("chunk_elements", [1, 3 * PADDED, 1 << 22])
-def test_results_and_gradients_are_those_of_log_softmax(monkeypatch, temperature, chunk_elements):
-    monkeypatch.setattr(vocab_parallel, "_CHUNK_ELEMENTS", chunk_elements)
+def test_results_and_gradients_are_those_of_log_softmax(temperature, chunk_elements):
     logits_NV, targets_N, weights_2N = example()
     ours = results_and_gradient(
-        lambda x: logprobs_and_entropies(x, targets_N, temperature=temperature, vocab_size=VOCAB, group=None),
+        lambda x: logprobs_and_entropies(
+            x, targets_N, temperature=temperature, vocab_size=VOCAB, group=None, chunk_elements=chunk_elements
+        ),
         logits_NV,
         weights_2N,
     )
@@ -75,7 +76,10 @@ def test_bf16_logits_give_fp32_results_of_their_own_values():
 
 def test_no_token_at_all_is_fine():
     logprobs_N, entropies_N = logprobs_and_entropies(
-        torch.zeros(0, 4, requires_grad=True) * 1.0, torch.zeros(0, dtype=torch.long), temperature=1.0, vocab_size=4,
+        torch.zeros(0, 4, requires_grad=True) * 1.0,
+        torch.zeros(0, dtype=torch.long),
+        temperature=1.0,
+        vocab_size=4,
         group=None,
     )
     (logprobs_N.sum() + entropies_N.sum()).backward()

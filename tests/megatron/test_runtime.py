@@ -1,0 +1,50 @@
+"""Ranks find each other, or say what is missing; one process needs nothing."""
+
+import pytest
+
+from tests.megatron import scenarios
+from tests.processes import RankFailed, free_port, run_ranks
+
+pytestmark = pytest.mark.processes
+
+
+def test_ranks_know_each_other():
+    ranks = run_ranks(scenarios.hello, 2)
+    for number, rank in enumerate(ranks):
+        assert rank["rank"] == (number, 2, number, 2, number == 0)
+        assert rank["gathered"] == [0, 10]
+        assert rank["broadcast"] == "from 0"
+        assert rank["shared"] == ["item 1", "item 0"]
+        assert rank["device"] == "cpu"
+
+
+def test_one_process_needs_no_environment_and_can_start_again():
+    assert run_ranks(scenarios.twice, 1) == [[1, 1]]
+
+
+def test_srun_tells_the_ranks_too():
+    environment = {
+        "SLURM_PROCID": "0",
+        "SLURM_NTASKS": "1",
+        "SLURM_LOCALID": "0",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+    }
+    assert run_ranks(scenarios.started_with, 1, environment, {}) == [(0, 1)]
+
+
+def test_a_rank_that_can_not_find_the_others_says_what_is_missing():
+    environment = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    (message,) = run_ranks(scenarios.started_with, 1, environment, {})
+    assert "MASTER_PORT" in message
+    assert "torchrun" in message
+
+
+def test_cuda_that_is_not_there_is_refused():
+    (message,) = run_ranks(scenarios.started_with, 1, {}, {"device": "cuda"})
+    assert "megatron.device=cuda" in message
+
+
+def test_an_error_in_one_rank_is_told_with_its_traceback():
+    with pytest.raises(RankFailed, match=r"(?s)rank 0 of 1 failed.*KeyError.*RANKS"):
+        run_ranks(scenarios.fails, 1)

@@ -1,0 +1,121 @@
+"""What a user types, what comes out, and the exit code."""
+
+import sys
+import types
+
+import pytest
+
+from nemo_prorl import cli, errors
+from nemo_prorl.cli import Command, main
+
+
+@pytest.fixture(autouse=True)
+def one_process(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS", "PRORL_TRACEBACK"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """A command of our own: what it was called with, and what it is to raise."""
+    module = types.ModuleType("a_command_of_ours")
+    module.calls, module.error = [], None
+
+    def run(arguments, *, dry_run):
+        module.calls.append((arguments, dry_run))
+        if module.error is not None:
+            raise module.error
+        return 0
+
+    module.run = run
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(cli, "COMMANDS", {"do": Command(module.__name__, "does it", settings=True)})
+    return module
+
+
+def test_settings_reach_the_command_in_order_wherever_an_option_stands(command):
+    assert main(["do", "a=1", "--dry-run", "b=2", "~c", "+d.e=3"]) == 0
+    assert command.calls == [(["a=1", "b=2", "~c", "+d.e=3"], True)]
+
+
+def test_a_command_with_options_of_its_own_gets_all_of_them(command, monkeypatch):
+    monkeypatch.setattr(cli, "COMMANDS", {"do": Command(command.__name__, "does it")})
+    assert main(["do", "--out", "x", "--dry-run", "--help", "y"]) == 0
+    assert command.calls == [(["--out", "x", "--help", "y"], True)]
+
+
+@pytest.mark.parametrize("error", [errors.ConfigError, errors.DataError, errors.WeightsError, errors.TrainingError])
+def test_an_error_is_a_sentence_and_an_exit_code(command, capsys, error):
+    command.error = error("where it is: what was found; what to do")
+    assert main(["do"]) == error.exit_code
+    assert capsys.readouterr().err == f"prorl: {error.__name__}: where it is: what was found; what to do\n"
+
+
+def test_a_traceback_comes_when_it_is_asked_for(command, capsys, monkeypatch):
+    monkeypatch.setenv("PRORL_TRACEBACK", "1")
+    command.error = errors.DataError("no")
+    assert main(["do"]) == 3
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_quietly(command, capsys):
+    command.error = KeyboardInterrupt()
+    assert main(["do"]) == 130
+    assert capsys.readouterr().err == "prorl: interrupted\n"
+
+
+def test_a_bug_is_not_explained_away(command):
+    command.error = RuntimeError("a bug")
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(["do"])
+
+
+def test_other_ranks_repeat_no_config_error_and_sign_what_they_say(command, capsys, monkeypatch):
+    monkeypatch.setenv("RANK", "3")
+    command.error = errors.ConfigError("rank 0 has said it")
+    assert main(["do"]) == 2
+    assert capsys.readouterr().err == ""
+    command.error = errors.DataError("here alone")
+    assert main(["do"]) == 3
+    assert capsys.readouterr().err == "prorl: DataError (rank 3): here alone\n"
+
+
+def test_the_plan_is_printed_by_one_rank(command, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    assert main(["do", "--dry-run"]) == 0
+    assert command.calls == []
+
+
+def test_world_size_plans_and_does_not_start(command, capsys, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "")  # so that it is put back
+    assert main(["do", "--dry-run", "--world-size", "8"]) == 0
+    assert cli.os.environ["WORLD_SIZE"] == "8"
+    with pytest.raises(SystemExit) as ended:
+        main(["do", "--world-size", "8"])
+    assert ended.value.code == 2
+    assert "--world-size only plans" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--no-such"], ["-x"], ["a=1", "--dry"]])
+def test_an_unknown_option_is_refused(command, capsys, arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(["do", *arguments])
+    assert ended.value.code == 2
+    assert command.calls == []
+    assert "has no option" in capsys.readouterr().err
+
+
+def test_help_shows_examples(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in cli.COMMANDS)
+    assert "torchrun --nproc-per-node 2 -m nemo_prorl train" in said
+
+
+def test_train_explains_everything_that_is_wrong(capsys):
+    assert main(["train", "recipe=tiny", "optimizer.lrr=1"]) == 2
+    said = capsys.readouterr().err
+    assert "model.path is required: model.path=FOLDER" in said
+    assert "optimizer.lrr: unknown key. Did you mean optimizer.lr?" in said
