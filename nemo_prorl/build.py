@@ -192,7 +192,7 @@ def _stage(name: str, stage: StageConfig) -> Stage:
             top_k=stage.top_k,
         ),
         kl_weight=stage.kl_weight,
-        domain_weights=stage.domain_weights,
+        domain_weights={str(domain): weight for domain, weight in stage.domain_weights.items()},
         reset_rules=tuple(rules),
         reset_reference=stage.reset.reference,
         reset_optimizer=stage.reset.optimizer,

@@ -122,20 +122,22 @@ class _LossOfRows:
         if batch.advantages_BT is None or batch.old_logprobs_BT is None:
             raise TrainingError("a batch needs advantages and old_logprobs before its loss can be taken; see `with_`")
         self._loss, self._batch = loss, batch
+        self._advantages_BT, self._old_logprobs_BT = batch.advantages_BT, batch.old_logprobs_BT
 
     def __call__(self, scores: TokenScores, row_indices: Tensor) -> tuple[Mean, Metrics]:
-        batch, width = self._batch, scores.logprobs_BT.shape[1]
-        device = scores.logprobs_BT.device
+        width, device = scores.logprobs_BT.shape[1], scores.logprobs_BT.device
+        indices = row_indices.cpu()
 
-        def rows(tensor_BT: Tensor | None) -> Tensor | None:
-            return None if tensor_BT is None else tensor_BT[row_indices.cpu(), :width].to(device)
+        def rows(tensor_BT: Tensor) -> Tensor:
+            return tensor_BT[indices, :width].to(device)
 
+        reference_BT, sampler_BT = self._batch.reference_logprobs_BT, self._batch.sampler_logprobs_BT
         return self._loss(
             scores.logprobs_BT,
             scores.entropies_BT,
-            advantages_BT=rows(batch.advantages_BT),
-            old_logprobs_BT=rows(batch.old_logprobs_BT),
-            reference_logprobs_BT=rows(batch.reference_logprobs_BT),
-            sampler_logprobs_BT=rows(batch.sampler_logprobs_BT),
-            mask_BT=rows(batch.response_mask_BT),
+            advantages_BT=rows(self._advantages_BT),
+            old_logprobs_BT=rows(self._old_logprobs_BT),
+            reference_logprobs_BT=None if reference_BT is None else rows(reference_BT),
+            sampler_logprobs_BT=None if sampler_BT is None else rows(sampler_BT),
+            mask_BT=rows(self._batch.response_mask_BT),
         )

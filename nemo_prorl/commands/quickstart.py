@@ -80,6 +80,8 @@ def run(arguments: list[str], *, dry_run: bool = False) -> int:
         return 0
     _claim(options.out, {"seed": options.seed, "seeds": options.seeds, "fast": options.fast})
     start = time.monotonic()
+    planned = [job for seed in seeds for job in jobs(options.out / f"seed_{seed}", seed, fast=options.fast)]
+    done_before = sum(job.export.is_dir() for job in planned)
     for seed in seeds:
         folder = options.out / f"seed_{seed}"
         if not (folder / "careful").exists():
@@ -87,7 +89,9 @@ def run(arguments: list[str], *, dry_run: bool = False) -> int:
         for job in jobs(folder, seed, fast=options.fast):
             if exit_code := _do(job):
                 return exit_code
-    _report(options.out, seeds, time.monotonic() - start, fast=options.fast)
+    seconds = time.monotonic() - start
+    cost = f"Trainings in this call: {seconds:.0f} seconds; {done_before} of {len(planned)} had been done before."
+    _report(options.out, seeds, cost, fast=options.fast)
     return 0
 
 
@@ -147,7 +151,7 @@ def _make_model(folder: Path, seed: int, *, fast: bool) -> None:
 
     from nemo_prorl.quickstart.tiny_model import make_tiny_model
 
-    disable_progress_bar()  # bars for files of a megabyte
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # bars for files of a megabyte
     _say(f"making a tiny Qwen2 model with its tokenizer in {folder}")
     make_tiny_model(folder, seed=seed, **(FAST_SIZES if fast else {}))  # type: ignore[arg-type]
 
@@ -167,12 +171,12 @@ def _do(job: Job) -> int:
     return abs(exit_code)  # a signal comes as a negative number
 
 
-def _report(out: Path, seeds: Sequence[int], seconds: float, *, fast: bool) -> None:
+def _report(out: Path, seeds: Sequence[int], cost: str, *, fast: bool) -> None:
     from transformers.utils.logging import disable_progress_bar
 
     from nemo_prorl.quickstart.one_answer import ask_with_transformers
 
-    disable_progress_bar()
+    disable_progress_bar()  # type: ignore[no-untyped-call]
     export = out / f"seed_{seeds[0]}" / "prorl" / "export"
     _say(f"asking {export} one question with plain transformers")
     exchange = ask_with_transformers(export)
@@ -186,7 +190,7 @@ def _report(out: Path, seeds: Sequence[int], seconds: float, *, fast: bool) -> N
         sections=[
             ("Beside the careful cold start", _comparison(levels, runs)),
             ("One held-out question, asked with plain transformers", _as_markdown(exchange, export)),
-            ("Cost", f"This call took {seconds:.0f} seconds for {len(seeds)} seed(s)."),
+            ("Cost", cost),
         ],
     )
     _say(f"the report is {path}")

@@ -40,6 +40,8 @@ class TokenRows:
             raise ShapeError(
                 f"TokenRows: tokens_BS is {tuple(self.tokens_BS.shape)}, lengths_B {tuple(self.lengths_B.shape)}"
             )
+        if not self.tokens_BS.numel():
+            raise ShapeError("TokenRows: no rows at all; every data-parallel rank needs at least one")
 
     @property
     def scored_BT(self) -> Tensor:

@@ -42,7 +42,7 @@ def make_tiny_model(
     *,
     seed: int = 0,
     hidden_size: int = 96,
-    layers: int = 3,
+    layers: int = 4,  # even, so that two pipeline stages can share them
     heads: int = 4,
     kv_heads: int = 2,
     ffn_size: int = 288,

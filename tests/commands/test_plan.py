@@ -15,7 +15,7 @@ from tests.tiny_models import tiny_hf_folder
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return tiny_hf_folder(tmp_path_factory.mktemp("models") / "qwen2")
+    return tiny_hf_folder(tmp_path_factory.mktemp("models") / "qwen2", max_position_embeddings=512)
 
 
 @pytest.fixture

@@ -10,6 +10,11 @@ from typing import Any
 from tests.processes import Command
 
 ROOT = Path(__file__).parents[2]
+# Answers that no model gives, for comparing updates alone.
+SCRIPTED = (
+    "rollout=scripted",
+    "rollout.answers=[aeiou and more, nothing here, Yes, mmmmmm, an open door, tsk, ooo, plain text]",
+)
 PROBLEMS = 5  # fewer than two steps draw, so that epochs end within and between steps
 
 

@@ -6,14 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.runs import finish, records, settings
+from tests.end_to_end.runs import SCRIPTED, finish, records, settings
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.processes]
 
-SCRIPTED = (
-    "rollout=scripted",
-    "rollout.answers=[aeiou and more, nothing here, Yes, mmmmmm, an open door, tsk, ooo, plain text]",
-)
 LAYOUTS = {
     "tensor_parallel_2": (2, ["megatron.tensor_parallel_size=2"]),
     "pipeline_parallel_2": (2, ["megatron.pipeline_parallel_size=2"]),

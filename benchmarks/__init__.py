@@ -1,0 +1,1 @@
+"""What is measured of the trainer; see README.md beside this file."""
