@@ -66,7 +66,8 @@ class ReasoningGymSource:
         self.instruction, self.system_prompt = instruction, system_prompt
         self.tasks = tuple(tasks)
         self._dataset_names = {task: str(knobs.get("name", task)) for task, knobs in tasks.items()}
-        self._datasets = {task: self._open(task, knobs) for task, knobs in tasks.items()}
+        self._settings = {task: _settings_of(knobs) for task, knobs in tasks.items()}
+        self._datasets = {task: self._open(task, self._settings[task]) for task in self.tasks}
         self._weights = [self._weight(task, knobs) for task, knobs in tasks.items()]
         self._cached_row = lru_cache(maxsize=cached_rows)(self._make_row)
 
@@ -114,10 +115,11 @@ class ReasoningGymSource:
             source=self.name,
             messages=as_messages(question, self.instruction, self.system_prompt),
             verifier="logic",
-            reference={"dataset": dataset, "entry": entry},
+            # The task's settings too: some scorers look at them (the precision of decimal_arithmetic, say).
+            reference={"dataset": dataset, "entry": entry, "config": self._settings[task]},
         )
 
-    def _open(self, task: str, knobs: Mapping[str, Any]) -> Any:
+    def _open(self, task: str, settings: Mapping[str, Any]) -> Any:
         gym = importlib.import_module("reasoning_gym.factory")
         dataset, where = self._dataset_names[task], f"data source {self.name!r}, tasks.{task}"
         if dataset in NOT_REPRODUCIBLE:
@@ -130,7 +132,6 @@ class ReasoningGymSource:
             nearest = get_close_matches(dataset, known, n=3)
             hint = f" Did you mean {' or '.join(map(repr, nearest))}?" if nearest else ""
             raise ConfigError(f"{where}: reasoning-gym has no data set {dataset!r}.{hint} It has: {', '.join(known)}.")
-        settings = {key: value for key, value in knobs.items() if key not in ("name", "weight")}
         for key in ("seed", "size"):
             if key in settings:
                 raise ConfigError(f"{where}.{key} is not a task's setting; it is set once, for the source")
@@ -149,6 +150,12 @@ class ReasoningGymSource:
                 f"data source {self.name!r}, tasks.{task}.weight is {weight!r}; it must be a number above 0"
             )
         return float(weight)
+
+
+def _settings_of(knobs: Mapping[str, Any]) -> dict[str, Any]:
+    """What reasoning-gym itself is told of a task, as JSON would give it back."""
+    settings: dict[str, Any] = json.loads(json.dumps({k: v for k, v in knobs.items() if k not in ("name", "weight")}))
+    return settings
 
 
 @contextmanager

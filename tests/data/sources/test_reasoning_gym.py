@@ -21,7 +21,7 @@ LCM = {"lcm": {"min_value": 1, "max_value": 12}}
 def test_a_row_holds_what_the_verifier_needs_as_json():
     row = ReasoningGymSource("gym", tasks=LCM).row(0)
     assert (row.domain, row.task, row.source, row.verifier) == ("logic", "lcm", "gym", "logic")
-    assert set(row.reference) == {"dataset", "entry"}
+    assert set(row.reference) == {"dataset", "entry", "config"}
     assert row.reference["dataset"] == "lcm"
     entry = row.reference["entry"]
     assert json.loads(json.dumps(entry)) == entry
@@ -140,3 +140,14 @@ def test_a_config_makes_it_by_name_and_checks_its_knobs():
         choice = {"name": "reasoning_gym", "tasks": LCM, knob: value}
         with pytest.raises(ConfigError, match=rf"data\.sources\.gym\.{knob}"):
             configured(choice, SOURCES, "data.sources.gym")
+
+
+def test_a_scorer_that_reads_the_tasks_settings_gets_them() -> None:
+    """decimal_arithmetic compares to the number of decimals that the task was set to."""
+    from nemo_prorl.verifiers.logic import LogicVerifier
+
+    tasks = {"decimal_arithmetic": {"min_num_decimal_places": 1, "max_num_decimal_places": 1, "precision": 3}}
+    row = ReasoningGymSource("settings", tasks=tasks, seed=1).row(0)
+    assert row.reference["config"] == tasks["decimal_arithmetic"]
+    gold = row.reference["entry"]["answer"]
+    assert LogicVerifier().check(row.reference, f"<answer>{gold}</answer>").reward == 1.0
