@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 # At a step's first update the policy still is pi_old: its ratios are 1. These metrics are also kept apart for it.
 FIRST_UPDATE_METRICS = ("policy/approximate_kl", "policy/ratio_max", "policy/ratio_min")
+FIRST_UPDATE_KL_LIMIT = 1e-3
 
 
 class Optimizer(Protocol):
@@ -182,6 +183,14 @@ class ProRLTrainer:
         values = step_metrics.values()
         if "kl/reference" in values:
             self.state.kl = values["kl/reference"]
+        if values.get("policy/approximate_kl_first_update", 0.0) > FIRST_UPDATE_KL_LIMIT:
+            log.warning(
+                "step %d: at its first update the policy already differs from itself (approximate KL %.2g; at most %g "
+                "is rounding). Old and new logprobs are computed differently, so every ratio is wrong",
+                self.state.step,
+                values["policy/approximate_kl_first_update"],
+                FIRST_UPDATE_KL_LIMIT,
+            )
         values["reset/steps_since"] = self.state.steps_since_reset
         values |= self.mixture.metrics() | self.timer.drain()
         self.metrics.write(self.state.step, values, note=stage.name)

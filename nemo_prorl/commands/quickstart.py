@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 TITLE = "ProRL quickstart"
 INTRODUCTION = """\
-A Qwen2 model of about 0.4 million parameters, made from random numbers, learns three kinds of reasoning problems on
+A Qwen2 model of about 0.5 million parameters, made from random numbers, learns three kinds of reasoning problems on
 CPU. The cold start shows it worked solutions, then spoils it with hasty ones: most of them skip the thinking and guess.
 ProRL then rewards right answers alone, with a KL penalty to a reference policy that is reset at a fixed interval.
 

@@ -177,7 +177,7 @@ class VerifierPoolConfig(Closed):
 
 
 class ValidationConfig(Closed):
-    every_steps: int | None = Field(None, ge=1, description="null: only on request")
+    every_steps: int | None = Field(None, ge=1, description="null: only after the last step")
     at_start: bool = Field(True, description="also before the first step")
     problems_per_task: int = Field(24, ge=1)
     samples_per_prompt: int = Field(16, ge=1)

@@ -2,7 +2,7 @@
 
 import warnings
 
-# What Megatron says at import wherever Transformer Engine is not installed; its fallbacks to torch are what we want then.
+# Said at import wherever Transformer Engine is not installed; falling back to torch is what we want there.
 warnings.filterwarnings(
     "ignore", message=r"(Transformer Engine and )?Apex (is|are) not installed", category=UserWarning, module="megatron"
 )

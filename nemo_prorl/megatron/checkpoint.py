@@ -33,7 +33,7 @@ from nemo_prorl.megatron.model import PolicyModel
 from nemo_prorl.megatron.optimizer import PolicyOptimizer
 from nemo_prorl.megatron.runtime import Runtime
 from nemo_prorl.megatron.snapshot import WeightSnapshot
-from nemo_prorl.megatron.torch_dist import write_torch_dist
+from nemo_prorl.megatron.torch_dist import write_object, write_torch_dist
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class Checkpoints:
             self._on_main(lambda: _make_empty(partial))
             sharded = _sharded_state(model, optimizer, snapshots, is_loading=False)
             write_torch_dist(sharded, partial, dict(_CONTENT), self._on_main)
-            self._together(lambda: torch.save(_random_states(), partial / _random_states_of(self._world.rank)))
+            self._together(lambda: write_object(_random_states(), partial / _random_states_of(self._world.rank)))
             self._on_main(lambda: (partial / STATE).write_text(own, encoding="utf-8"))
             self._seal(partial, final)
         except (_NotWritten, CheckpointException) as error:
@@ -186,7 +186,7 @@ class Checkpoints:
         result = failure = None
         try:
             result = action()
-        except (OSError, RuntimeError) as error:  # torch.save calls a full disk a RuntimeError
+        except OSError as error:
             failure = f"{_root_cause(error)} (rank {self._world.rank})"
         answers = self._world.gather((result, failure))
         failures = [text for _, text in answers if text is not None]
@@ -267,5 +267,7 @@ def _root_cause(error: BaseException) -> str:
     if isinstance(error, CheckpointException) and error.failures:
         rank, (inner, _) = sorted(error.failures.items())[0]
         error, where = inner, f" (rank {rank})"
+    if "unexpected pos" in str(error):  # how torch's file writer says that it could not write on
+        return f"a file could not be written to its end, so the disk is probably full{where}"
     lines = str(error).strip().splitlines() or ["no message"]
     return f"{type(error).__name__}: {lines[0][:300]}{where}"

@@ -7,6 +7,7 @@ it. The files are the same, and `megatron.core.dist_checkpointing.load` reads th
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def write_torch_dist(
     fails on every rank when it fails there.
     """
     sharded, common = save_preprocess({**state, "content_metadata": content})
-    on_main(lambda: torch.save(common, folder / COMMON_STATE_FNAME))
+    on_main(lambda: write_object(common, folder / COMMON_STATE_FNAME))
     renamed, _, _ = _replace_state_dict_keys_with_sharded_keys(sharded, True)
     torch_checkpoint.save(
         mcore_to_pyt_state_dict(renamed, False),
@@ -43,3 +44,10 @@ def write_torch_dist(
         planner=MCoreSavePlanner(dedup_replicated_tensors=False, flatten_state_dict=False),
     )
     on_main(lambda: save_config(CheckpointingConfig(FORMAT, VERSION), str(folder)))
+
+
+def write_object(thing: Any, path: Path) -> None:
+    """`torch.save`, but a disk that is full is an OSError that says so (torch's own is "unexpected pos 704 vs 598")."""
+    buffer = io.BytesIO()
+    torch.save(thing, buffer)
+    path.write_bytes(buffer.getbuffer())

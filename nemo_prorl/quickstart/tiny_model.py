@@ -1,4 +1,4 @@
-"""A random Qwen2 model of about 0.4 million parameters with its tokenizer, as an ordinary Hugging Face folder.
+"""A random Qwen2 model of about 0.5 million parameters with its tokenizer, as an ordinary Hugging Face folder.
 
 The tokenizer is a byte-level BPE made through transformers' own `Qwen2Tokenizer`: for `model_type: qwen2`,
 `AutoTokenizer` rebuilds that class whatever tokenizer.json says, so that any other kind would come back with other ids.

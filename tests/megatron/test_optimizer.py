@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from tests.megatron import scenarios
+from tests.megatron import optimizer_scenarios, scenarios
 from tests.processes import run_ranks
 from tests.tiny_models import tiny_hf_folder
 
@@ -28,7 +28,7 @@ LAYOUTS = [
 @pytest.mark.parametrize(("count", "settings"), LAYOUTS)
 def test_resets_are_exact(folder, count, settings):
     """A reset optimizer is a fresh one; a refreshed snapshot is the policy; in between a snapshot stays what it was."""
-    for rank in run_ranks(scenarios.reset_and_snapshot, count, folder, settings):
+    for rank in run_ranks(optimizer_scenarios.reset_and_snapshot, count, folder, settings):
         assert torch.equal(rank["reference, fresh"], rank["reference, moved"])
         assert all(torch.equal(tensor, rank["source"][name]) for name, tensor in rank["frozen"].items())
         assert not torch.equal(rank["policy"], rank["reference, moved"])
@@ -44,7 +44,7 @@ def test_resets_are_exact(folder, count, settings):
 @pytest.mark.parametrize(("count", "settings"), [(1, {}), (2, {"tensor_parallel_size": 2, "precision": "bf16"})])
 def test_a_gradient_that_is_not_a_number_touches_nothing(folder, count, settings, value):
     """Every rank refuses when one has it, and training can go on."""
-    for rank in run_ranks(scenarios.spoiled, count, folder, settings, value):
+    for rank in run_ranks(optimizer_scenarios.spoiled, count, folder, settings, value):
         assert "the gradient of update 1 is not a finite number" in rank["error"]
         assert rank["unchanged"]
         assert rank["then"] == rank["then"]
@@ -60,7 +60,7 @@ def test_bf16_trains(folder, distributed_optimizer):
 
 def test_an_update_is_that_of_torch_adamw(folder):
     """Two updates, clipped, with warm-up and decay, beside torch.optim.AdamW fed the same gradients."""
-    rank = run_ranks(scenarios.beside_torch, 1, folder)[0]
+    rank = run_ranks(optimizer_scenarios.beside_torch, 1, folder)[0]
     for name, tensor in rank["ours"].items():
         assert_close(tensor, rank["torch"][name], atol=1e-7, rtol=1e-6, msg=name)
     assert rank["clipped"]
@@ -68,5 +68,5 @@ def test_an_update_is_that_of_torch_adamw(folder):
 
 def test_the_learning_rate_rises_then_falls(folder):
     """lr 1, 2 warm-up updates, 6 in all, down to a half: 0.5, 1, then 1, 7/8, 6/8, 5/8, and 1/2 for ever."""
-    rank = run_ranks(scenarios.learning_rates, 1, folder)[0]
+    rank = run_ranks(optimizer_scenarios.learning_rates, 1, folder)[0]
     assert rank == pytest.approx([0.5, 1.0, 1.0, 0.875, 0.75, 0.625, 0.5, 0.5])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.megatron import scenarios
+from tests.megatron import runtime_scenarios as scenarios
 from tests.processes import RankFailed, free_port, run_ranks
 
 pytestmark = pytest.mark.processes

@@ -1,0 +1,162 @@
+"""What ranks do in the tests of checkpoints."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import resource
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nemo_prorl.errors import CheckpointError
+from nemo_prorl.megatron.checkpoint import Checkpoints
+from nemo_prorl.megatron.optimizer import PolicyOptimizer
+from nemo_prorl.megatron.snapshot import WeightSnapshot
+from tests.megatron.scenarios import Engine, engine, own_batch, update
+
+STATE = {"cursor": [3, 1], "name": "π", "share": 0.1, "nested": {"none": None}}
+
+
+def draws() -> tuple[float, float, float]:
+    """From every generator whose state a checkpoint holds."""
+    return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+
+def facts(run: Engine, optimizer: PolicyOptimizer, snapshot: WeightSnapshot) -> dict[str, Any]:
+    """What a checkpoint must bring back, and what follows from it."""
+    rows, weights_BT = own_batch(run)
+    with snapshot.in_place():
+        reference = run.weights()
+    return {
+        "policy": run.weights(),
+        "reference": reference,
+        "updates": optimizer.updates,
+        "steps": adam_steps(optimizer),
+        "draws": draws(),
+        "then": [update(run, optimizer, rows, weights_BT) for _ in range(2)],
+        "moved": run.weights(),
+    }
+
+
+def adam_steps(optimizer: PolicyOptimizer) -> set[float]:
+    parts = getattr(optimizer.megatron, "chained_optimizers", [optimizer.megatron])
+    return {float(state["step"]) for part in parts for state in part.optimizer.state.values()}
+
+
+def saved(folder: Path, settings: Mapping[str, Any], checkpoints: Path, reset_after: int = 2) -> dict[str, Any]:
+    """Three updates, the reference reset after the first and the optimizer after some; a checkpoint."""
+    with engine(folder, settings) as run:
+        rows, weights_BT = own_batch(run)
+        optimizer, snapshot = run.optimizer(warmup_steps=5), WeightSnapshot(run.model)
+        for number in range(3):
+            update(run, optimizer, rows, weights_BT)
+            if number == 0:
+                snapshot.refresh()
+            if number + 1 == reset_after:
+                optimizer.reset()
+        path = Checkpoints(checkpoints, run.runtime, keep_last=1).save(
+            3, run.model, optimizer, {"reference": snapshot}, STATE
+        )
+        return {"path": path, "world_draws": draws(), **facts(run, optimizer, snapshot)}
+
+
+def restored(folder: Path, settings: Mapping[str, Any], checkpoints: Path) -> dict[str, Any]:
+    """The same from the newest checkpoint, by a run that has just begun."""
+    with engine(folder, settings) as run:
+        optimizer, snapshot = run.optimizer(warmup_steps=5), WeightSnapshot(run.model)
+        store = Checkpoints(checkpoints, run.runtime, keep_last=1)
+        path = store.newest()
+        assert path is not None
+        state = store.restore(path, run.model, optimizer, {"reference": snapshot})
+        return {"path": path, "state": state, "world_draws": draws(), **facts(run, optimizer, snapshot)}
+
+
+@contextmanager
+def checkpointer(
+    folder: Path, settings: Mapping[str, Any], checkpoints: Path, keep_last: int = 2
+) -> Iterator[tuple[Checkpoints, Any]]:
+    """Checkpoints, and a function that saves a step."""
+    with engine(folder, settings) as run:
+        optimizer = run.optimizer()
+        store = Checkpoints(checkpoints, run.runtime, keep_last=keep_last)
+        yield store, lambda step: store.save(step, run.model, optimizer, {}, {"step": step})
+
+
+def torn(folder: Path, checkpoints: Path, kind: str) -> dict[str, Any]:
+    """Which checkpoint is found after the newest of two was damaged, and what is said about it."""
+    messages: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger("nemo_prorl").addHandler(handler)
+    with checkpointer(folder, {}, checkpoints) as (store, save):
+        save(1), save(2)
+        newest = store.newest()
+        assert newest is not None
+        largest_file = max(newest.iterdir(), key=lambda path: path.stat().st_size)
+        if kind == "truncated":
+            os.truncate(largest_file, largest_file.stat().st_size - 1)
+        elif kind == "altered":
+            content = bytearray(largest_file.read_bytes())
+            content[len(content) // 2] ^= 1
+            largest_file.write_bytes(content)
+        elif kind == "lacks a file":
+            largest_file.unlink()
+        elif kind == "lacks its manifest":
+            (newest / "manifest.json").unlink()
+        elif kind == "was being written":
+            newest.rename(newest.with_name(newest.name + ".partial"))
+        found = store.newest()
+        save(3)
+        return {
+            "newest": newest.name,
+            "found": found and found.name,
+            "messages": messages,
+            "left": sorted(path.name for path in checkpoints.iterdir()),
+        }
+
+
+def full_disk(folder: Path, settings: Mapping[str, Any], checkpoints: Path, rank: int, limit: int) -> dict[str, Any]:
+    """What a save says when the files of one rank may not grow beyond `limit` bytes, and what it leaves."""
+    with checkpointer(folder, settings, checkpoints) as (store, save):
+        save(1)
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if int(os.environ["RANK"]) == rank:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+        try:
+            save(2)
+            error = None
+        except CheckpointError as raised:
+            error = str(raised)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        left, newest = sorted(path.name for path in checkpoints.iterdir()), store.newest()
+        return {"error": error, "left": left, "newest": newest and newest.name, "again": save(2).name}
+
+
+def kept(folder: Path, checkpoints: Path) -> list[str]:
+    """What is left of five checkpoints of which two are kept, and of one that a killed run had begun."""
+    (checkpoints / "iter_0000009.partial").mkdir(parents=True)
+    with checkpointer(folder, {}, checkpoints) as (_, save):
+        for step in (1, 2, 3, 10, 11):
+            save(step)
+    return sorted(path.name for path in checkpoints.iterdir())
+
+
+def refused(folder: Path, other: Path, checkpoints: Path) -> list[str]:
+    """Messages of restoring a checkpoint that lacks the reference, and one of another model."""
+    with checkpointer(folder, {}, checkpoints) as (_, save):
+        path = save(1)
+    messages = []
+    for source, wanted in ((folder, ["reference"]), (other, [])):
+        with engine(source, {}) as run:
+            snapshots = {name: WeightSnapshot(run.model) for name in wanted}
+            try:
+                Checkpoints(checkpoints, run.runtime, keep_last=1).restore(path, run.model, None, snapshots)
+            except CheckpointError as error:
+                messages.append(str(error))
+    return messages

@@ -1,0 +1,107 @@
+"""What ranks do in the tests of the optimizer and of snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nemo_prorl.config.schema import OptimizerConfig
+from nemo_prorl.errors import TrainingError
+from nemo_prorl.megatron.optimizer import PolicyOptimizer
+from nemo_prorl.megatron.snapshot import WeightSnapshot
+from tests.megatron.scenarios import TEMPERATURE, WeightedLoss, engine, own_batch, update
+
+
+def reset_and_snapshot(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """An optimizer after a reset beside a fresh one on the same weights; a snapshot while the policy moves."""
+    with engine(folder, settings) as run:
+        rows, weights_BT = own_batch(run)
+        optimizer, snapshot = run.optimizer(), WeightSnapshot(run.model)
+        told: dict[str, Any] = {"source": run.weights()}
+        told["reference, fresh"] = run.schedule.score(rows, TEMPERATURE).logprobs_BT
+        for _ in range(2):
+            update(run, optimizer, rows, weights_BT)
+        with snapshot.in_place():
+            told["reference, moved"] = run.schedule.score(rows, TEMPERATURE).logprobs_BT
+            told["frozen"] = run.weights()
+        told["policy"] = run.schedule.score(rows, TEMPERATURE).logprobs_BT
+        snapshot.refresh()
+        with snapshot.in_place():
+            told["reference, reset"] = run.schedule.score(rows, TEMPERATURE).logprobs_BT
+
+        start = [parameter.detach().clone() for parameter in run.model.parameters()]
+        optimizer.reset()
+        told["after reset"] = [update(run, optimizer, rows, weights_BT) for _ in range(2)], run.weights()
+        told["updates"] = optimizer.updates
+        with torch.no_grad():
+            for parameter, value in zip(run.model.parameters(), start, strict=True):
+                parameter.copy_(value)
+        told["after fresh"] = (
+            [update(run, fresh, rows, weights_BT) for fresh in [run.optimizer()] for _ in range(2)],
+            (run.weights()),
+        )
+        return told
+
+
+def spoiled(folder: Path, settings: Mapping[str, Any], value: float) -> dict[str, Any]:
+    """What comes of one gradient element of the last rank being `value`."""
+    with engine(folder, settings) as run:
+        optimizer = run.optimizer()
+        rows, weights_BT = own_batch(run)
+        before = run.weights()
+        optimizer.zero_grad()
+        run.schedule.train(rows, TEMPERATURE, WeightedLoss(rows, weights_BT))
+        if run.runtime.world.rank == run.runtime.world.size - 1:
+            next(run.model.parameters()).main_grad.view(-1)[0] = value
+        try:
+            optimizer.step()
+            error = None
+        except TrainingError as raised:
+            error = str(raised)
+        after = run.weights()
+        unchanged = all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+        return {"error": error, "unchanged": unchanged, "then": update(run, optimizer, rows, weights_BT)["loss"]}
+
+
+def beside_torch(folder: Path) -> dict[str, Any]:
+    """Two of our updates and two of torch's AdamW from the same start with the same gradients."""
+    settings = {"lr": 1e-2, "warmup_steps": 2, "clip_grad_norm": 0.1, "weight_decay": 0.1, "beta2": 0.99}
+    with engine(folder, {}) as run:
+        optimizer = run.optimizer(**settings)
+        rows, weights_BT = own_batch(run)
+        named = dict(run.model.gpt.named_parameters())
+        copies = {name: parameter.detach().clone().requires_grad_() for name, parameter in named.items()}
+        # Megatron decays matrices only.
+        groups = [
+            {"params": [copy for copy in copies.values() if copy.dim() > 1], "weight_decay": 0.1},
+            {"params": [copy for copy in copies.values() if copy.dim() == 1], "weight_decay": 0.0},
+        ]
+        beside = torch.optim.AdamW(groups, lr=1.0, betas=(0.9, 0.99), eps=1e-8)
+        clipped = True
+        for number in range(2):
+            optimizer.zero_grad()
+            run.schedule.train(rows, TEMPERATURE, WeightedLoss(rows, weights_BT))
+            for name, copy in copies.items():
+                copy.grad = named[name].main_grad.clone()
+            norm = torch.nn.utils.clip_grad_norm_(copies.values(), 0.1)
+            clipped = clipped and norm.item() > 0.1
+            for group in beside.param_groups:
+                group["lr"] = 1e-2 * (number + 1) / 2
+            beside.step()
+            assert abs(optimizer.step()["optimizer/grad_norm"] - norm.item()) < 1e-5 * norm.item()
+        ours = {name: parameter.detach().clone() for name, parameter in named.items()}
+        return {"ours": ours, "torch": {name: copy.detach() for name, copy in copies.items()}, "clipped": clipped}
+
+
+def learning_rates(folder: Path) -> list[float]:
+    with engine(folder, {}) as run:
+        config = OptimizerConfig(lr=1.0, warmup_steps=2, final_lr_fraction=0.5)
+        optimizer = PolicyOptimizer(run.model, config, total_steps=6)
+        rates = []
+        for updates in range(8):
+            optimizer.updates = updates
+            rates.append(optimizer.lr)
+        return rates
