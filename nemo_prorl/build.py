@@ -54,7 +54,7 @@ from nemo_prorl.trainer import Cadence, ProRLTrainer
 from nemo_prorl.verifiers.pool import VerifierPool
 from nemo_prorl.weights.architecture import Architecture
 from nemo_prorl.weights.hf_folder import TensorReader
-from nemo_prorl.world import world_size_from_environment
+from nemo_prorl.world import World, world_size_from_environment
 
 
 @contextmanager
@@ -67,11 +67,7 @@ def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
     with ExitStack() as stack:
         engine = stack.enter_context(_open_engine(config, architecture))
         world = engine.runtime.world
-        metrics = stack.enter_context(
-            MetricsLog(
-                Path(config.run.dir), config.telemetry, is_main=world.is_main, resolved=config.model_dump(mode="json")
-            )
-        )
+        metrics = stack.enter_context(_metrics_log(config, world))
         pool = stack.enter_context(VerifierPool(**config.verifiers.model_dump()))
         updates = sum(stage.steps * stage.updates_per_step for stage in recipe)
         optimizer = PolicyOptimizer(engine.model, config.optimizer, total_steps=updates)
@@ -126,11 +122,7 @@ def cold_start(config: SFTConfig) -> Iterator[SupervisedTrainer]:
     with ExitStack() as stack:
         engine = stack.enter_context(_open_engine(config, architecture))
         world = engine.runtime.world
-        metrics = stack.enter_context(
-            MetricsLog(
-                Path(config.run.dir), config.telemetry, is_main=world.is_main, resolved=config.model_dump(mode="json")
-            )
-        )
+        metrics = stack.enter_context(_metrics_log(config, world))
         yield SupervisedTrainer(
             model=engine.model,
             schedule=engine.schedule,
@@ -165,6 +157,11 @@ def _open_engine(config: ProRLConfig | SFTConfig, architecture: Architecture) ->
         with TensorReader(Path(config.model.path)) as reader:
             load_weights(model, reader)
         yield _Engine(runtime, model, Schedule(model, runtime))
+
+
+def _metrics_log(config: ProRLConfig | SFTConfig, world: World) -> MetricsLog:
+    resolved = config.model_dump(mode="json")
+    return MetricsLog(Path(config.run.dir), config.telemetry, is_main=world.is_main, resolved=resolved)
 
 
 def recipe_from(stages: Mapping[str, StageConfig]) -> Recipe:

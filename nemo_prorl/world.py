@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-from nemo_prorl.errors import TrainingError
+from nemo_prorl.errors import ProRLError, RolloutError, TrainingError
 
 T = TypeVar("T")
 
@@ -58,6 +58,26 @@ class World(Protocol):
     def barrier(self) -> None:
         """Return when every rank has come here."""
         ...
+
+
+def gather_or_raise(world: World, value: T, failure: Exception | None, doing: str) -> list[T]:
+    """Every rank's `value`; or, when a rank has failed, an error on all of them, so that none waits for another.
+
+    The rank that failed raises its own error. The others raise one of the same class, which decides on the exit code,
+    naming the rank and what all were `doing`.
+    """
+    told = None
+    if failure is not None:
+        kind = type(failure) if isinstance(failure, ProRLError) else RolloutError
+        told = kind, f"{type(failure).__name__}: {failure}"
+    answers = world.gather((value, told))
+    if failure is not None:
+        raise failure
+    for rank, (_, failed) in enumerate(answers):
+        if failed is not None:
+            kind, text = failed
+            raise kind(f"rank {rank} failed while {doing}, so every rank stops. {text}")
+    return [answer for answer, _ in answers]
 
 
 class LocalWorld:

@@ -13,10 +13,10 @@ from nemo_prorl.config.schema import ValidationConfig
 from nemo_prorl.data.prompt import Prompt
 from nemo_prorl.data.sampling import SamplingParams, step_seed
 from nemo_prorl.data.trajectory import Completion, Verdict
-from nemo_prorl.errors import ConfigError, ProRLError, RolloutError
+from nemo_prorl.errors import ConfigError, RolloutError
 from nemo_prorl.evaluation.pass_at_k import pass_at_k
 from nemo_prorl.rollout.engine import RolloutEngine
-from nemo_prorl.world import World
+from nemo_prorl.world import World, gather_or_raise
 
 SOLVED_REWARD = 0.99  # a verifier may give parts of a reward; only a whole one is a solution
 OVERALL = "all"  # stands where a task's name stands: validation/all/pass_at_1
@@ -159,11 +159,10 @@ class Validator:
         )
         share = range(self._world.rank, len(self._prompts), self._world.size)
         scored, failure = self._try_to_score([self._prompts[number] for number in share], sampling)
-        told = None if failure is None else _as_told(failure)
-        parts = self._world.gather((dict(zip(share, scored, strict=False)), told))
-        _raise_if_any_failed(failure, [told for _, told in parts])
+        own = dict(zip(share, scored, strict=False))
+        parts = gather_or_raise(self._world, own, failure, "validating")
         # Back in the problems' own order, so that sums don't depend on how they were shared out.
-        by_number = {number: score for part, _ in parts for number, score in part.items()}
+        by_number = {number: score for part in parts for number, score in part.items()}
         by_task: dict[str, list[ProblemScore]] = defaultdict(list)
         for number in range(len(self._prompts)):
             by_task[by_number[number].task].append(by_number[number])
@@ -208,18 +207,3 @@ def _problem_score(prompt: Prompt, found: Mapping[int, tuple[Completion, Future[
         unjudged=sum(verdict.outcome in ("timeout", "error") for verdict in verdicts),
         response_tokens=sum(len(completion.token_ids) for completion in completions),
     )
-
-
-def _as_told(failure: Exception) -> tuple[type[ProRLError], str]:
-    """What the other ranks get to know of a failure. Its class decides on the exit code."""
-    kind = type(failure) if isinstance(failure, ProRLError) else RolloutError
-    return kind, f"{type(failure).__name__}: {failure}"
-
-
-def _raise_if_any_failed(own: Exception | None, told: Sequence[tuple[type[ProRLError], str] | None]) -> None:
-    if own is not None:
-        raise own
-    for rank, failed in enumerate(told):
-        if failed is not None:
-            kind, text = failed
-            raise kind(f"rank {rank} failed while validating, so every rank stops. {text}")

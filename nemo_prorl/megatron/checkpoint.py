@@ -156,8 +156,8 @@ class Checkpoints:
 
         def finish() -> None:
             manifest.write(partial, whole)
-            if final.exists():
-                shutil.rmtree(final)
+            if final.exists():  # a broken one, whose step we came to again from the checkpoint before it
+                os.replace(final, final.with_name(f"{final.name}.replaced{_PARTIAL}"))
             os.replace(partial, final)
             manifest.sync(final.parent)
 

@@ -14,11 +14,11 @@ from nemo_prorl.config.schema import SamplingBudgetConfig
 from nemo_prorl.data.prompt import Prompt
 from nemo_prorl.data.sampling import SamplingParams, step_seed
 from nemo_prorl.data.trajectory import Completion, Group, Verdict
-from nemo_prorl.errors import ConfigError, ProRLError, RolloutError
+from nemo_prorl.errors import ConfigError, RolloutError
 from nemo_prorl.recipe import Stage
 from nemo_prorl.rollout.engine import RolloutEngine
 from nemo_prorl.rollout.summary import GroupSummary, merged_pool_metrics, sampling_metrics, why_too_few_teach
-from nemo_prorl.world import World
+from nemo_prorl.world import World, gather_or_raise
 
 log = logging.getLogger(__name__)
 
@@ -169,9 +169,9 @@ class Collector:
             self._pool.check_health()
         except Exception as error:
             failure = error
-        told = self._world.gather(([GroupSummary.of(*item) for item in own.items()], _as_told(failure)))
-        _raise_if_any_failed(failure, [failed for _, failed in told])
-        harvest.summaries += sorted((summary for part, _ in told for summary in part), key=lambda summary: summary.draw)
+        summaries = [GroupSummary.of(*item) for item in own.items()]
+        parts = gather_or_raise(self._world, summaries, failure, "sampling")
+        harvest.summaries += sorted((summary for part in parts for summary in part), key=lambda summary: summary.draw)
         if harvest.rounds == 0:
             harvest.examples += own.values()
         keep_all = not self._budget.drop_equal_groups
@@ -240,20 +240,3 @@ class Collector:
             "Change what a line above asks for; or raise sampling.max_rounds or sampling.oversample; or set "
             "sampling.on_exhausted=skip to leave such steps out."
         )
-
-
-def _as_told(failure: Exception | None) -> tuple[type[ProRLError], str] | None:
-    """What the other ranks get to know of a failure. Its class decides on the exit code."""
-    if failure is None:
-        return None
-    kind = type(failure) if isinstance(failure, ProRLError) else RolloutError
-    return kind, f"{type(failure).__name__}: {failure}"
-
-
-def _raise_if_any_failed(own: Exception | None, told: Sequence[tuple[type[ProRLError], str] | None]) -> None:
-    if own is not None:
-        raise own
-    for rank, failed in enumerate(told):
-        if failed is not None:
-            kind, text = failed
-            raise kind(f"rank {rank} failed while sampling, so every rank stops. {text}")
