@@ -50,11 +50,6 @@ class SupervisedTrainer:
         export: Export | None,
         export_to: Path,
     ) -> None:
-        if config.sequences_per_step % world.data_size:
-            raise DataError(
-                f"sft.sequences_per_step={config.sequences_per_step} can't be shared evenly by {world.data_size} "
-                f"data-parallel ranks; choose a multiple"
-            )
         self.model, self.schedule, self.optimizer = model, schedule, optimizer
         self.demonstrations, self.tokenizer, self.config, self.world = demonstrations, tokenizer, config, world
         self.checkpoints, self.save_every = checkpoints, save_every

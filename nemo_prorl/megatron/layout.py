@@ -18,22 +18,40 @@ def fitting_architecture(config: ProRLConfig | SFTConfig, world_size: int) -> Ar
 
     Raises:
         WeightsError: there is no usable model in model.path.
-        ConfigError: the layout doesn't fit, or rows may be longer than the model has positions.
+        ConfigError: the layout doesn't fit, an update can't be shared out evenly over data-parallel ranks, or rows
+            may be longer than the model has positions.
     """
     architecture = Architecture.read(Path(config.model.path))
     check_layout(architecture, config.megatron, world_size)
-    if isinstance(config, SFTConfig):
-        lengths = {"sft.max_sequence_tokens": config.sft.max_sequence_tokens}
-    else:
-        stages = config.recipe.stages
-        lengths = {f"recipe.stages.{name}.context_tokens": stage.context_tokens for name, stage in stages.items()}
-    for setting, tokens in lengths.items():
-        if tokens > architecture.max_positions:
-            raise ConfigError(
-                f"{setting}={tokens}, but the model was made for {architecture.max_positions} positions "
-                f"(max_position_embeddings in its config.json); choose at most {architecture.max_positions}"
-            )
+    ranks = data_parallel_size(config.megatron, world_size)
+    problems = [
+        f"{setting}={tokens}, but the model was made for {architecture.max_positions} positions "
+        f"(max_position_embeddings in its config.json); choose at most {architecture.max_positions}"
+        for setting, tokens in _row_lengths(config).items()
+        if tokens > architecture.max_positions
+    ] + [
+        f"{setting}={count} can't be shared evenly by {ranks} data-parallel ranks; choose a multiple of {ranks}"
+        for setting, count in _shared_counts(config).items()
+        if count % ranks
+    ]
+    if problems:
+        raise ConfigError("these settings don't fit:\n" + "\n".join(f"  - {problem}" for problem in problems))
     return architecture
+
+
+def _row_lengths(config: ProRLConfig | SFTConfig) -> dict[str, int]:
+    if isinstance(config, SFTConfig):
+        return {"sft.max_sequence_tokens": config.sft.max_sequence_tokens}
+    stages = config.recipe.stages
+    return {f"recipe.stages.{name}.context_tokens": stage.context_tokens for name, stage in stages.items()}
+
+
+def _shared_counts(config: ProRLConfig | SFTConfig) -> dict[str, int]:
+    """What one update trains on, and data-parallel ranks share."""
+    if isinstance(config, SFTConfig):
+        return {"sft.sequences_per_step": config.sft.sequences_per_step}
+    stages = config.recipe.stages
+    return {f"recipe.stages.{name}.prompts_per_update": stage.prompts_per_update for name, stage in stages.items()}
 
 
 def check_layout(architecture: Architecture, config: MegatronConfig, world_size: int) -> None:

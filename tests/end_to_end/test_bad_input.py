@@ -41,6 +41,14 @@ def test_bad_settings_are_refused_with_what_to_type_instead(
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
+def test_an_update_that_ranks_cannot_share_is_refused_before_anything_is_built(
+    model: Path, problems: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    assert main([*settings(model, problems, tmp_path / "run"), "--dry-run"]) == 2
+    assert "prompts_per_update=2 can't be shared evenly by 3" in capsys.readouterr().err
+
+
 def test_empty_data_is_refused(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty.jsonl").write_text("")
     assert main(settings(model, tmp_path / "empty.jsonl", tmp_path / "run")) == 3
