@@ -50,10 +50,11 @@ from nemo_prorl.rollout.engine import ROLLOUT_ENGINES
 from nemo_prorl.sft import SupervisedTrainer
 from nemo_prorl.telemetry.metrics import MetricsLog
 from nemo_prorl.telemetry.progress import Progress
-from nemo_prorl.trainer import Cadence, ProRLTrainer
+from nemo_prorl.trainer import Cadence, ProRLTrainer, RunIdentity
 from nemo_prorl.verifiers.pool import VerifierPool
 from nemo_prorl.weights.architecture import Architecture
 from nemo_prorl.weights.hf_folder import TensorReader
+from nemo_prorl.weights.identity import model_identity
 from nemo_prorl.world import World, world_size_from_environment
 
 
@@ -106,6 +107,7 @@ def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
             validator=validator,
             recipe=recipe,
             cadence=Cadence(config.validation.every_steps, config.validation.at_start, config.checkpoint.every_steps),
+            identity=RunIdentity(model_identity(config.model.path), config.model_dump(mode="json")),
             metrics=metrics,
             progress=stack.enter_context(Progress(recipe.steps, is_main=world.is_main)),
             world=world,

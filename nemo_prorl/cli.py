@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 from nemo_prorl import __version__
-from nemo_prorl.errors import ConfigError, ProRLError
+from nemo_prorl.errors import ProRLError, SettingsError
 from nemo_prorl.world import rank_from_environment
 
 INTERRUPTED = 130  # what a shell reports for a process that Ctrl-C ended
@@ -115,8 +115,8 @@ def _positive(text: str) -> int:
 def _refuse_options(command: str, overrides: Sequence[str]) -> None:
     unknown = [argument for argument in overrides if argument.startswith("-")]
     if unknown:
-        _explain(ConfigError(f"prorl {command} has no option {unknown[0]!r}; settings are KEY=VALUE, see --help"))
-        raise SystemExit(ConfigError.exit_code)
+        _explain(SettingsError(f"prorl {command} has no option {unknown[0]!r}; settings are KEY=VALUE, see --help"))
+        raise SystemExit(SettingsError.exit_code)
 
 
 def _plan_for(options: argparse.Namespace) -> None:
@@ -124,15 +124,15 @@ def _plan_for(options: argparse.Namespace) -> None:
     if options.world_size is None:
         return
     if not options.dry_run:
-        _explain(ConfigError("--world-size only plans (with --dry-run); to start ranks: torchrun -m nemo_prorl ..."))
-        raise SystemExit(ConfigError.exit_code)
+        _explain(SettingsError("--world-size only plans (with --dry-run); to start ranks: torchrun -m nemo_prorl ..."))
+        raise SystemExit(SettingsError.exit_code)
     os.environ["WORLD_SIZE"] = str(options.world_size)
 
 
 def _explain(error: ProRLError) -> None:
     """The error on stderr, without a traceback unless PRORL_TRACEBACK=1."""
     rank = rank_from_environment()
-    if isinstance(error, ConfigError) and rank != 0:
+    if isinstance(error, SettingsError) and rank != 0:
         return  # every rank reads the same settings, so rank 0 has said it
     if os.environ.get("PRORL_TRACEBACK", "0") not in ("", "0"):
         traceback.print_exception(error)

@@ -2,13 +2,15 @@
 
     ProRLError                 exit code 1
     ├── ConfigError                      2   a setting is wrong; nothing was built
+    │   └── SettingsError                2   the same, told from what was typed alone: every rank finds it
     ├── DataError                        3   a row, a file or a mixture can't be used
     │   └── ShapeError                   3   a record was born with parts that don't fit each other
     ├── WeightsError                     4   a model folder is missing, incomplete or of an unknown kind
     ├── CheckpointError                  5   a checkpoint can't be written or read
     ├── RolloutError                     6   no groups that teach within the cap, or an engine that misbehaves
     ├── VerifierError                    7   verifiers fail so often that rewards can't be trusted
-    └── TrainingError                    8   the update itself is wrong: not-a-number loss or gradient
+    ├── TrainingError                    8   the update itself is wrong: not-a-number loss or gradient
+    └── RunFolderError                   9   a file of run.dir can't be written while the run goes on: a full disk, mostly
 
 Every message says where, what was found, what is allowed, and what to do. Text from a model is never an error.
 """
@@ -22,6 +24,10 @@ class ProRLError(Exception):
 
 class ConfigError(ProRLError):
     exit_code = 2
+
+
+class SettingsError(ConfigError):
+    """What was typed is wrong wherever it is read: no rank's host or environment has a part in it."""
 
 
 class DataError(ProRLError):
@@ -50,3 +56,7 @@ class VerifierError(ProRLError):
 
 class TrainingError(ProRLError):
     exit_code = 8
+
+
+class RunFolderError(ProRLError):
+    exit_code = 9

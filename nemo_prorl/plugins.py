@@ -16,14 +16,15 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from nemo_prorl.errors import ConfigError
+from nemo_prorl.errors import ConfigError, SettingsError
 
 
 def resolve(name: str, known: Mapping[str, str], setting: str) -> Any:
     """The object called `name` in the table `known`, or at your own "module:attribute".
 
     Raises:
-        ConfigError: the name is in neither, or its module can't be imported.
+        SettingsError: the name is in neither.
+        ConfigError: its module can't be imported.
     """
     path = known.get(name, name)
     module_name, colon, attribute = path.partition(":")
@@ -31,13 +32,13 @@ def resolve(name: str, known: Mapping[str, str], setting: str) -> Any:
         nearest = get_close_matches(name, known, n=1)
         hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
         choices = ", ".join(sorted(known))
-        raise ConfigError(
+        raise SettingsError(
             f"{setting}={name!r} is unknown.{hint} Choose one of {choices}, or write 'your.module:attribute'."
         )
     try:
         return getattr(import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
-        raise ConfigError(
+        raise ConfigError(  # what is installed may differ from host to host
             f"{setting}={name!r} can't be loaded from {path!r}: {error}. Install what it needs or choose another."
         ) from error
 
@@ -46,15 +47,15 @@ def check_knobs(target: Callable[..., Any], knobs: Mapping[str, Any], setting: s
     """`knobs` converted to the types of `target`'s keyword-only arguments.
 
     Raises:
-        ConfigError: a knob that `target` doesn't have, one that it needs and isn't given, or a value of the wrong type
-            or out of its range.
+        SettingsError: a knob that `target` doesn't have, one that it needs and isn't given, or a value of the wrong
+            type or out of its range.
     """
     function = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]
     parameters = [p for p in inspect.signature(target).parameters.values() if p.kind is p.KEYWORD_ONLY]
     allowed = {p.name for p in parameters}
     missing = sorted(p.name for p in parameters if p.default is p.empty and p.name not in knobs)
     if missing:
-        raise ConfigError(
+        raise SettingsError(
             f"{setting}: {target.__name__} also needs {', '.join(missing)}; set {setting}.{missing[0]}=..."
         )
     hints = get_type_hints(function, include_extras=True)
@@ -63,7 +64,7 @@ def check_knobs(target: Callable[..., Any], knobs: Mapping[str, Any], setting: s
         if key not in allowed:
             nearest = get_close_matches(key, allowed, n=1)
             hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-            raise ConfigError(
+            raise SettingsError(
                 f"{setting}.{key} is not a knob of {target.__name__}.{hint} It has: "
                 f"{', '.join(sorted(allowed)) or 'none'}."
             )
@@ -71,7 +72,7 @@ def check_knobs(target: Callable[..., Any], knobs: Mapping[str, Any], setting: s
             checked[key] = TypeAdapter(hints.get(key, Any)).validate_python(value)
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
-            raise ConfigError(f"{setting}.{key}: {reason}; found {value!r}.") from error
+            raise SettingsError(f"{setting}.{key}: {reason}; found {value!r}.") from error
     return checked
 
 

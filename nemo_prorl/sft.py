@@ -7,7 +7,9 @@ reward at all. A short cold start teaches it the form.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -25,9 +27,13 @@ from nemo_prorl.megatron.schedule import Schedule, TokenRows, TokenScores
 from nemo_prorl.telemetry.metrics import MetricsLog, StepMetrics
 from nemo_prorl.telemetry.progress import Progress
 from nemo_prorl.telemetry.timer import Timer
-from nemo_prorl.world import World
+from nemo_prorl.world import World, gather_or_raise
 
 log = logging.getLogger(__name__)
+
+NAMED_AT_MOST = 5  # demonstrations that are too long, in a message
+
+Encoded: TypeAlias = tuple[list[int], list[int]]  # ids of the prompt, ids of the response
 
 
 class SupervisedTrainer:
@@ -58,8 +64,11 @@ class SupervisedTrainer:
         self.step = 0
 
     def fit(self) -> None:
-        """From wherever the run stands to its last step, then export."""
+        """From wherever the run stands to its last step, then export. What can be known to fail is found first."""
+        if self.export is not None:
+            self.export.check(self.export_to)
         self.resume()
+        self.check_demonstrations()
         while self.step < self.config.steps:
             with self.timer("step"):
                 values = self.train_step().values()
@@ -85,23 +94,45 @@ class SupervisedTrainer:
         loss, metrics = self.schedule.train(rows, 1.0, negative_log_likelihood)
         return StepMetrics().add({**metrics, "sft/loss": loss}).add(self.optimizer.step())
 
+    def check_demonstrations(self) -> None:
+        """Look at each row of a source that ends which the run is still to meet; the ranks share the work.
+
+        Raises:
+            DataError: rows are too long, or can't be read; on every rank.
+        """
+        per_epoch, per_step = self.demonstrations.size, self.config.sequences_per_step
+        if per_epoch is None:
+            return
+        first, end = self.step * per_step, self.config.steps * per_step
+        self._encoded(range(first + self.world.rank, min(first + per_epoch, end), self.world.size), keep=False)
+
     def rows_of_this_rank(self) -> TokenRows:
-        """Demonstrations number step * n ... step * n + n - 1, cut into equal shares."""
+        """Demonstrations number step * n ... step * n + n - 1, cut into equal shares.
+
+        Raises:
+            DataError: some rank's are too long, or can't be read; on every rank.
+        """
         share = self.config.sequences_per_step // self.world.data_size
         first = self.step * self.config.sequences_per_step + self.world.data_rank * share
-        pairs = [encode_demonstration(self.tokenizer, self.demonstrations.row(i)) for i in range(first, first + share)]
-        longest = self.config.max_sequence_tokens
-        for number, (prompt, response) in enumerate(pairs, start=first):
-            if len(prompt) + len(response) > longest:
-                raise DataError(
-                    f"demonstration {number} has {len(prompt) + len(response)} tokens, over "
-                    f"sft.max_sequence_tokens={longest}; raise it or shorten the demonstration"
-                )
+        pairs = self._encoded(range(first, first + share))
         lengths = [len(prompt) + len(response) for prompt, response in pairs]
         tokens_BS = torch.zeros(len(pairs), max(lengths), dtype=torch.int64)
         for b, (prompt, response) in enumerate(pairs):
             tokens_BS[b, : lengths[b]] = torch.tensor([*prompt, *response])
         return TokenRows(tokens_BS, torch.tensor(lengths), torch.tensor([len(prompt) for prompt, _ in pairs]))
+
+    def _encoded(self, numbers: Sequence[int], *, keep: bool = True) -> list[Encoded]:
+        """Each demonstration's tokens; none unless they are to be kept. Collective: a failure ends every rank."""
+        pairs: list[Encoded] = []
+        failure = None
+        try:
+            for pair in encoded_within(self.demonstrations, numbers, self.tokenizer, self.config.max_sequence_tokens):
+                if keep:
+                    pairs.append(pair)
+        except Exception as error:
+            failure = error
+        gather_or_raise(self.world, None, failure, "reading demonstrations")
+        return pairs
 
     def resume(self) -> None:
         """Go on from the newest whole checkpoint, if there is one."""
@@ -110,3 +141,31 @@ class SupervisedTrainer:
             self.step = self.checkpoints.restore(newest, self.model, self.optimizer, {})["step"]
         self.metrics.resume(self.step if newest is not None else None)
         self.progress.resume(self.step)
+
+
+def encoded_within(
+    source: DemonstrationSource, numbers: Iterable[int], tokenizer: Tokenizer, longest: int
+) -> Iterator[Encoded]:
+    """Ids of prompt and response of each demonstration.
+
+    Raises:
+        DataError: at the end, when some had more than `longest` tokens; it names the first of them.
+    """
+    named: list[str] = []
+    too_long = 0
+    for number in numbers:
+        demonstration = source.row(number)
+        prompt, response = encode_demonstration(tokenizer, demonstration)
+        tokens = len(prompt) + len(response)
+        if tokens > longest:
+            too_long += 1
+            where = f" ({demonstration.where})" if demonstration.where else ""
+            if len(named) < NAMED_AT_MOST:
+                named.append(f"demonstration {number}{where} has {tokens} tokens")
+        else:
+            yield prompt, response
+    if too_long:
+        more = f", and {too_long - len(named)} more" if too_long > len(named) else ""
+        raise DataError(
+            f"over sft.max_sequence_tokens={longest}: {', '.join(named)}{more}; raise it, or shorten or remove them"
+        )

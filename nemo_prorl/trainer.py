@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from nemo_prorl.actor.interface import PolicyActor
 from nemo_prorl.actor.phases import inference_phase, training_phase
 from nemo_prorl.algorithm.advantage import group_relative
+from nemo_prorl.algorithm.reduction import Metric
+from nemo_prorl.config.changes import changes
 from nemo_prorl.data.batch import RolloutBatch
 from nemo_prorl.data.mixture import Mixture
 from nemo_prorl.data.sampling import SamplingParams
+from nemo_prorl.errors import CheckpointError
 from nemo_prorl.recipe import Recipe, Stage, TrainingState
 from nemo_prorl.rollout.collector import Collector
 from nemo_prorl.telemetry.metrics import MetricsLog, StepMetrics
@@ -32,7 +35,7 @@ FIRST_UPDATE_KL_LIMIT = 1e-3
 class Optimizer(Protocol):
     """The one verb the step needs of an optimizer."""
 
-    def step(self) -> dict[str, float]: ...
+    def step(self) -> Mapping[str, Metric | float]: ...
 
 
 class Validated(Protocol):
@@ -63,12 +66,25 @@ class Cadence:
     save_every: int | None = None
 
 
+@dataclass(frozen=True)
+class RunIdentity:
+    """What a run folder belongs to: a run of another model must not be taken for this one.
+
+    model     of the model that the run started from, see `weights.identity`
+    settings  the resolved configuration
+    """
+
+    model: str
+    settings: Mapping[str, Any]
+
+
 @dataclass
 class Progressed:
     """What a resumed run must know besides weights: it travels with the checkpoint."""
 
     step: int = 0
     steps_since_reset: int = 0
+    steps_left_out: int = 0
     resets: int = 0
     kl: float = 0.0
     scores: list[float] = field(default_factory=list)
@@ -87,13 +103,14 @@ class ProRLTrainer:
         validator: Validator | None,
         recipe: Recipe,
         cadence: Cadence,
+        identity: RunIdentity,
         metrics: MetricsLog,
         progress: Progress,
         world: World,
         export_to: Path | None,
     ) -> None:
         self.actor, self.optimizer, self.collector, self.mixture = actor, optimizer, collector, mixture
-        self.validator, self.recipe, self.cadence = validator, recipe, cadence
+        self.validator, self.recipe, self.cadence, self.identity = validator, recipe, cadence, identity
         self.metrics, self.progress, self.world, self.export_to = metrics, progress, world, export_to
         self.timer = Timer()
         self.state = Progressed()
@@ -127,7 +144,7 @@ class ProRLTrainer:
             collected = self.collector.collect(stage, self.state.step)
         metrics.add(collected.metrics)
         if not collected.groups:
-            return metrics.add({"rollout/no_group_taught": 1.0})
+            return metrics.add({"rollout/step_left_out": 1.0})
         batch = RolloutBatch.from_groups(collected.groups, stage.sampling.temperature)
         batch = batch.with_(advantages=group_relative(batch.rewards_GN))
         with self.timer("logprobs"):
@@ -135,7 +152,7 @@ class ProRLTrainer:
             if stage.kl_weight > 0:
                 batch = batch.with_(reference_logprobs=self.actor.get_init_policy_logprobs(batch))
         with self.timer("update"), training_phase(self.actor):
-            for minibatch in batch.split(stage.updates_per_step):
+            for minibatch in batch.split(collected.updates):
                 self.actor.prepare_for_training_step()
                 _, update = self.actor.get_loss_and_metrics(minibatch, forward_only=False)
                 self.actor.finish_training_step()
@@ -191,6 +208,8 @@ class ProRLTrainer:
                 values["policy/approximate_kl_first_update"],
                 FIRST_UPDATE_KL_LIMIT,
             )
+        self.state.steps_left_out += "rollout/step_left_out" in values
+        values["rollout/steps_left_out"] = self.state.steps_left_out
         values["reset/steps_since"] = self.state.steps_since_reset
         values |= self.mixture.metrics() | self.timer.drain()
         self.metrics.write(self.state.step, values, note=stage.name)
@@ -228,8 +247,25 @@ class ProRLTrainer:
         self.progress.resume(self.state.step)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"progressed": vars(self.state).copy(), "mixture": self.mixture.state_dict()}
+        return {"progressed": vars(self.state).copy(), "mixture": self.mixture.state_dict(), **asdict(self.identity)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up a saved state.
+
+        Raises:
+            CheckpointError: it belongs to a run of another model, or to a longer recipe.
+        """
+        if state["model"] != self.identity.model:
+            raise CheckpointError(
+                f"the run in this folder started from another model than model.path, which was "
+                f"{state['settings']['model']['path']} then; choose another run.dir, or give the model it started from"
+            )
         self.state = Progressed(**state["progressed"])
+        if self.state.step > self.recipe.steps:
+            raise CheckpointError(
+                f"the run in this folder has done {self.state.step} steps, more than the {self.recipe.steps} of this "
+                "recipe; choose another run.dir, or a recipe that goes on from there"
+            )
         self.mixture.load_state_dict(state["mixture"])
+        for change in changes(state["settings"], self.identity.settings):
+            self.progress.say(f"since the checkpoint this has changed: {change}")

@@ -7,6 +7,7 @@ import pytest
 
 from nemo_prorl import cli, errors
 from nemo_prorl.cli import Command, main
+from nemo_prorl.quickstart.tiny_model import make_tiny_model
 
 
 @pytest.fixture(autouse=True)
@@ -70,11 +71,15 @@ def test_a_bug_is_not_explained_away(command):
         main(["do"])
 
 
-def test_other_ranks_repeat_no_config_error_and_sign_what_they_say(command, capsys, monkeypatch):
+def test_other_ranks_repeat_nothing_that_rank_0_has_said_and_sign_what_they_say(command, capsys, monkeypatch):
+    """What was typed is wrong on every rank; a device, a port or a package may be missing on one host alone."""
     monkeypatch.setenv("RANK", "3")
-    command.error = errors.ConfigError("rank 0 has said it")
+    command.error = errors.SettingsError("rank 0 has said it")
     assert main(["do"]) == 2
     assert capsys.readouterr().err == ""
+    command.error = errors.ConfigError("no CUDA device here")
+    assert main(["do"]) == 2
+    assert capsys.readouterr().err == "prorl: ConfigError (rank 3): no CUDA device here\n"
     command.error = errors.DataError("here alone")
     assert main(["do"]) == 3
     assert capsys.readouterr().err == "prorl: DataError (rank 3): here alone\n"
@@ -112,6 +117,45 @@ def test_help_shows_examples(capsys):
     said = capsys.readouterr().out
     assert all(name in said for name in cli.COMMANDS)
     assert "torchrun --nproc-per-node 2 -m nemo_prorl train" in said
+
+
+TYPED_WRONG = {
+    "an unknown key": ["optimizer.lrr=1"],
+    "an unknown plug-in": ["rollout.name=vlm"],
+    "a knob out of range": ["data.sources.practice.seed=-1"],
+    "a layout that doesn't fit": ["megatron.tensor_parallel_size=3"],
+    "too few positions": ["recipe.stages.quickstart.context_tokens=4096"],
+}
+
+
+@pytest.mark.parametrize("wrong", TYPED_WRONG)
+def test_what_every_rank_finds_wrong_with_the_settings_is_said_by_one(tmp_path, capsys, monkeypatch, wrong):
+    model = make_tiny_model(tmp_path / "model", hidden_size=32, layers=2, ffn_size=64)
+    arguments = ["train", "recipe=quickstart", f"model.path={model}", f"run.dir={tmp_path / 'run'}"]
+    assert main([*arguments, *TYPED_WRONG[wrong]]) == 2
+    assert capsys.readouterr().err.startswith("prorl: SettingsError: ")
+    monkeypatch.setenv("RANK", "1")
+    assert main([*arguments, *TYPED_WRONG[wrong]]) == 2
+    assert "SettingsError" not in capsys.readouterr().err
+
+
+def test_a_plug_in_that_is_not_installed_on_its_host_is_said_by_every_rank(tmp_path, capsys, monkeypatch):
+    model = make_tiny_model(tmp_path / "model", hidden_size=32, layers=2, ffn_size=64)
+    monkeypatch.setenv("RANK", "1")
+    arguments = ["recipe=quickstart", f"model.path={model}", f"run.dir={tmp_path / 'run'}"]
+    assert main(["train", *arguments, "rollout.name=no_such_package:Engine"]) == 2
+    assert (
+        "prorl: ConfigError (rank 1): rollout.name='no_such_package:Engine' can't be loaded" in capsys.readouterr().err
+    )
+
+
+def test_megatron_to_hf_says_whose_checkpoints_it_reads(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["convert", "megatron-to-hf", "--help"])
+    assert ended.value.code == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "must be one that prorl wrote" in said
+    assert "manifest.json and state.json" in said
 
 
 def test_train_explains_everything_that_is_wrong(capsys):

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from nemo_prorl.config.schema import ExportConfig
+from nemo_prorl.errors import ProRLError
 from nemo_prorl.megatron.model import PolicyModel
 from nemo_prorl.megatron.weights import export_weights
 from nemo_prorl.weights.hf_folder import write_hf_folder
-from nemo_prorl.world import World
+from nemo_prorl.weights.new_folder import refuse_to_replace
+from nemo_prorl.world import World, gather_or_raise
 
 log = logging.getLogger(__name__)
 
@@ -23,20 +28,46 @@ class Export:
     like: Path
     world: World
 
-    def __call__(self, model: PolicyModel, folder: Path) -> None:
-        """Collective: every rank helps to gather the weights, the main one writes them."""
-        stream = export_weights(model)
+    def check(self, folder: Path) -> None:
+        """Collective: find before a long training what would keep `folder` from being written after it.
+
+        Raises:
+            WeightsError: there is something else in the folder's place; on every rank.
+        """
+        failure = None
         if self.world.is_main:
-            write_hf_folder(
-                folder,
-                stream,
-                like=self.like,
-                dtype=self.config.dtype,
-                max_shard_bytes=self.config.max_shard_bytes,
-                overwrite=True,
-            )
+            try:
+                refuse_to_replace(folder, overwrite=True)
+            except ProRLError as error:
+                failure = error
+        gather_or_raise(self.world, None, failure, "looking at the folder to export to")
+
+    def __call__(self, model: PolicyModel, folder: Path) -> None:
+        """Collective: every rank helps to gather the weights, the main one writes them.
+
+        Raises:
+            WeightsError: the folder can't be written; on every rank.
+        """
+        stream = export_weights(model)
+        failure: Exception | None = None
+        try:
+            if self.world.is_main:
+                self._write(stream, folder)
+            else:
+                for _ in stream:
+                    pass
+        except (ProRLError, OSError) as error:
+            failure = error
+        gather_or_raise(self.world, None, failure, "exporting")
+        if self.world.is_main:
             log.info("exported the policy to %s", folder)
-        else:
-            for _ in stream:
-                pass
-        self.world.barrier()
+
+    def _write(self, stream: Iterator[tuple[str, Tensor]], folder: Path) -> None:
+        write_hf_folder(
+            folder,
+            stream,
+            like=self.like,
+            dtype=self.config.dtype,
+            max_shard_bytes=self.config.max_shard_bytes,
+            overwrite=True,
+        )

@@ -20,10 +20,12 @@ from nemo_prorl.algorithm.reduction import Metric
 from nemo_prorl.data.batch import RolloutBatch
 from nemo_prorl.data.prompt import Prompt
 from nemo_prorl.data.sampling import SamplingParams
+from nemo_prorl.errors import ShapeError
 from nemo_prorl.recipe import Stage
 from nemo_prorl.rollout.engine import Sampled
 
 Metrics = dict[str, Metric]
+AnyBatch = RolloutBatch | Mapping[str, Any]  # a mapping has NeMo-Aligner's keys, see `from_aligner`
 
 
 class PolicyActor(AlignableGenerativeInterface):  # type: ignore[misc]
@@ -50,11 +52,11 @@ class PolicyActor(AlignableGenerativeInterface):  # type: ignore[misc]
     # -- logprobs ----------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def get_inference_log_probs(self, batch: RolloutBatch) -> Tensor:
+    def get_inference_log_probs(self, batch: AnyBatch) -> Tensor:
         """The present policy's logprobs of `batch`, [B, T] float32, at `batch.temperature`: pi_old of Eq. 1."""
 
     @abstractmethod
-    def get_init_policy_logprobs(self, batch: RolloutBatch) -> Tensor:
+    def get_init_policy_logprobs(self, batch: AnyBatch) -> Tensor:
         """The reference policy's logprobs of `batch`, [B, T] float32, at `batch.temperature`: pi_ref of Eq. 4."""
 
     # -- training ----------------------------------------------------------------------------------------------------
@@ -68,13 +70,10 @@ class PolicyActor(AlignableGenerativeInterface):  # type: ignore[misc]
         """Clear gradients."""
 
     @abstractmethod
-    def get_loss_and_metrics(
-        self, batch: RolloutBatch | Mapping[str, Any], forward_only: bool
-    ) -> tuple[Tensor, Metrics]:
+    def get_loss_and_metrics(self, batch: AnyBatch, forward_only: bool) -> tuple[Tensor, Metrics]:
         """Loss of one update's groups and its metrics, both reduced over microbatches and data-parallel ranks.
 
-        With `forward_only` false the gradients of the mean loss are left in the gradient buffers. `batch` may also be
-        a mapping with NeMo-Aligner's keys: see `from_aligner`.
+        With `forward_only` false the gradients of the mean loss are left in the gradient buffers.
         """
 
     @abstractmethod
@@ -127,10 +126,16 @@ def to_aligner(batch: RolloutBatch) -> dict[str, Any]:
 
 
 def from_aligner(batch: Mapping[str, Any]) -> RolloutBatch:
-    """A `RolloutBatch` from NeMo-Aligner's keys; `temperature` is required, since forgetting it is that code's bug."""
+    """A `RolloutBatch` from NeMo-Aligner's keys.
+
+    `temperature` is required, since forgetting it is that code's bug. A `mask` may be given, but it must be the one
+    that follows from the lengths: every response token counts. Without `rewards` there are zeros, and metrics by domain
+    say "unknown" without `domains`; the loss depends on neither.
+
+    Raises:
+        ShapeError: the mask leaves out response tokens or takes in others.
+    """
     count = batch["response_tokens"].shape[0]
-    rewards_B = batch.get("rewards", torch.zeros(count))
-    samples = batch.get("samples_per_prompt", 1)
     optional = {
         ours: batch[theirs]
         for ours, theirs in (
@@ -141,12 +146,18 @@ def from_aligner(batch: Mapping[str, Any]) -> RolloutBatch:
         )
         if theirs in batch
     }
-    return RolloutBatch(
+    made = RolloutBatch(
         tokens_BS=batch["response_tokens"],
         prompt_lengths_B=batch["prompt_lengths"],
         lengths_B=batch["response_lengths"],
-        rewards_GN=rewards_B.view(-1, samples),
+        rewards_GN=batch.get("rewards", torch.zeros(count)).view(-1, batch.get("samples_per_prompt", 1)),
         temperature=batch["temperature"],
-        domains_B=("math",) * count,
+        domains_B=tuple(batch.get("domains", ("unknown",) * count)),
         **optional,
     )
+    if "mask" in batch and not torch.equal(batch["mask"].bool(), made.response_mask_BT):
+        raise ShapeError(
+            "mask differs from the response tokens that prompt_lengths and response_lengths tell; tokens can't be left "
+            "out of the loss by a mask here: shorten response_lengths, or set their advantages to 0"
+        )
+    return made

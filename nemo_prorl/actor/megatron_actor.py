@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from nemo_prorl.actor.export import Export
-from nemo_prorl.actor.interface import Metrics, PolicyActor, from_aligner
+from nemo_prorl.actor.interface import AnyBatch, Metrics, PolicyActor, from_aligner
 from nemo_prorl.actor.reference import ReferencePolicy
 from nemo_prorl.algorithm.policy_loss import PolicyLoss
 from nemo_prorl.algorithm.reduction import Mean
@@ -60,14 +60,15 @@ class MegatronActor(PolicyActor):
     def finish_inference(self) -> None:
         self._engine.release()
 
-    def get_inference_log_probs(self, batch: RolloutBatch) -> Tensor:
+    def get_inference_log_probs(self, batch: AnyBatch) -> Tensor:
+        batch = _as_batch(batch)
         rows = TokenRows(batch.tokens_BS, batch.lengths_B, batch.prompt_lengths_B)
         return self._schedule.score(rows, batch.temperature).logprobs_BT.cpu()
 
-    def get_init_policy_logprobs(self, batch: RolloutBatch) -> Tensor:
+    def get_init_policy_logprobs(self, batch: AnyBatch) -> Tensor:
         if self._reference is None:
             raise ConfigError("the reference's logprobs were asked for, but every stage has kl_weight=0")
-        return self._reference.logprobs(batch)
+        return self._reference.logprobs(_as_batch(batch))
 
     def prepare_for_training(self) -> None:
         pass  # everything is resident; offloading belongs here
@@ -75,11 +76,8 @@ class MegatronActor(PolicyActor):
     def prepare_for_training_step(self) -> None:
         self.optimizer.zero_grad()
 
-    def get_loss_and_metrics(
-        self, batch: RolloutBatch | Mapping[str, Any], forward_only: bool
-    ) -> tuple[Tensor, Metrics]:
-        if not isinstance(batch, RolloutBatch):
-            batch = from_aligner(batch)
+    def get_loss_and_metrics(self, batch: AnyBatch, forward_only: bool) -> tuple[Tensor, Metrics]:
+        batch = _as_batch(batch)
         policy_loss = _LossOfRows(self._loss, batch)
         rows = TokenRows(batch.tokens_BS, batch.lengths_B, batch.prompt_lengths_B)
         mean, metrics = self._schedule.train(rows, batch.temperature, policy_loss, forward_only=forward_only)
@@ -113,6 +111,10 @@ class MegatronActor(PolicyActor):
     @property
     def _snapshots(self) -> dict[str, Any]:
         return {} if self._reference is None else {"reference": self._reference.snapshot}
+
+
+def _as_batch(batch: AnyBatch) -> RolloutBatch:
+    return batch if isinstance(batch, RolloutBatch) else from_aligner(batch)
 
 
 class _LossOfRows:

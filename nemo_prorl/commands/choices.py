@@ -10,7 +10,7 @@ from nemo_prorl.algorithm.reduction import AGGREGATIONS
 from nemo_prorl.config.schema import Choice, ProRLConfig, SFTConfig, SourceConfig, as_knobs
 from nemo_prorl.data.sources import SOURCES
 from nemo_prorl.data.sources.demonstrations import DEMONSTRATIONS
-from nemo_prorl.errors import ConfigError
+from nemo_prorl.errors import ConfigError, SettingsError
 from nemo_prorl.plugins import configured
 from nemo_prorl.rollout.engine import ROLLOUT_ENGINES
 
@@ -18,17 +18,19 @@ from nemo_prorl.rollout.engine import ROLLOUT_ENGINES
 def check_choices(config: ProRLConfig | SFTConfig) -> None:
     """
     Raises:
-        ConfigError: every plug-in that is unknown, and every knob that one doesn't have or that is out of its range.
+        ConfigError: every plug-in that is unknown or can't be imported here, and every knob that one doesn't have or
+            that is out of its range; a SettingsError when every rank finds the same.
     """
-    problems = []
+    problems: list[ConfigError] = []
     for choice, known, setting in _choices(config):
         without = ("weight",) if isinstance(choice, SourceConfig) else ()
         try:
             configured(as_knobs(choice, *without), known, setting)
         except ConfigError as error:
-            problems.append(str(error))
+            problems.append(error)
     if problems:
-        raise ConfigError("\n".join(problems))
+        same_everywhere = all(isinstance(problem, SettingsError) for problem in problems)
+        raise (SettingsError if same_everywhere else ConfigError)("\n".join(map(str, problems)))
 
 
 def _choices(config: ProRLConfig | SFTConfig) -> Iterator[tuple[Choice, Mapping[str, str], str]]:

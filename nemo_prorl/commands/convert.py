@@ -87,8 +87,18 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     )
     to_megatron.set_defaults(action=hf_to_megatron)
 
-    to_hf = commands.add_parser("megatron-to-hf", help="write the policy of a checkpoint as a Hugging Face folder")
-    to_hf.add_argument("checkpoint", type=Path, help="an iter_... folder, or the folder of them (the newest is taken)")
+    to_hf = commands.add_parser(
+        "megatron-to-hf",
+        help="write the policy of a checkpoint as a Hugging Face folder",
+        description="Write the policy of a checkpoint as a Hugging Face folder. The checkpoint must be one that prorl "
+        "wrote (a training's, or of hf-to-megatron): beside Megatron's own files it has manifest.json and state.json, "
+        "without which it is not read.",
+    )
+    to_hf.add_argument(
+        "checkpoint",
+        type=Path,
+        help="an iter_... folder that prorl wrote, or the folder of them (the newest whole one is taken)",
+    )
     to_hf.add_argument("destination", type=Path, help="new Hugging Face folder")
     to_hf.add_argument("--like", type=Path, required=True, help="Hugging Face folder that the model came from")
     to_hf.add_argument(

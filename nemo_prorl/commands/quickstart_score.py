@@ -30,6 +30,7 @@ def score(config: ProRLConfig) -> ValidationResult:
         tokenizer,
         problems_per_task=config.validation.problems_per_task,
         max_prompt_tokens=config.data.max_prompt_tokens,
+        long_prompts=config.data.long_prompts,
     )
     stage = next(iter(config.recipe.stages.values()))
     limits = SamplingParams(

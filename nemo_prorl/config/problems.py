@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from nemo_prorl.config.inheritance import where_stated
 from nemo_prorl.config.paths import Key, dotted, placeholder, unknown_key
-from nemo_prorl.errors import ConfigError
+from nemo_prorl.errors import SettingsError
 
 MISSING = "???"  # OmegaConf's mark of a value that the user must give
 LONGEST_VALUE = 80  # characters of a found value that a message repeats
@@ -32,12 +32,12 @@ class Problems(Generic[S]):
     def raise_if_any(self, command: str) -> None:
         """
         Raises:
-            ConfigError: with all of them.
+            SettingsError: with all of them.
         """
         if self.lines:
             count = f"{len(self.lines)} problems" if len(self.lines) > 1 else "a problem"
             listed = "\n".join(f"  - {line}" for line in self.lines)
-            raise ConfigError(f"prorl {command} found {count} with its settings:\n{listed}")
+            raise SettingsError(f"prorl {command} found {count} with its settings:\n{listed}")
 
     def validate(self, values: Mapping[str, Any], recipe: Mapping[str, Any]) -> S | None:
         """`values` as the schema's model, or None and the reasons noted.

@@ -102,6 +102,12 @@ class ResetConfig(Closed):
     reference: bool = Field(True, description="a reset makes the reference the current policy")
     optimizer: bool = Field(True, description="a reset gives the optimizer fresh moments and step count")
 
+    @model_validator(mode="after")
+    def _a_reset_resets_something(self) -> ResetConfig:
+        if (self.at_entry or self.every_steps) and not (self.reference or self.optimizer):
+            raise ValueError("resets are due but neither the reference nor the optimizer is to be reset; set one true")
+        return self
+
 
 class StageConfig(Closed):
     """A stretch of training. In a recipe each stage inherits what it doesn't state from the one before it."""
@@ -143,7 +149,7 @@ class SamplingBudgetConfig(Closed):
     drop_equal_groups: bool = Field(True, description="false: train on every group, sampled once")
     max_rounds: int = Field(8, ge=1, description="rounds of sampling in a step before giving up with an error")
     on_exhausted: Literal["error", "skip"] = Field(
-        "error", description="what to do then; skip leaves the step out, counted"
+        "error", description="what to do then; skip leaves out the updates that can't be filled, counted"
     )
     oversample: float = Field(
         1.0, ge=1, description="prompts drawn in a round, as a multiple of the groups still missing"

@@ -200,20 +200,43 @@ class Mixture:
 
 
 def held_out(
-    sources: Mapping[str, Source], tokenizer: Tokenizer, *, problems_per_task: int, max_prompt_tokens: int
+    sources: Mapping[str, Source],
+    tokenizer: Tokenizer,
+    *,
+    problems_per_task: int,
+    max_prompt_tokens: int,
+    long_prompts: Literal["error", "skip"] = "error",
 ) -> list[Prompt]:
     """The first `problems_per_task` different problems of each task of each source, for validation.
 
+    `long_prompts` says what happens to a prompt over `max_prompt_tokens`: an error, or the task's next takes its place.
+
     Raises:
-        DataError: a task of an endless source doesn't have so many, or a prompt is too long.
+        DataError: a task of an endless source doesn't have so many, a prompt is too long, or all of a source are.
     """
-    prompts = []
-    for _, source in sorted(sources.items()):
-        for row in first_of_each_task(source, problems_per_task):
-            prompt = as_prompt(row, tokenizer)
-            if len(prompt.token_ids) > max_prompt_tokens:
-                raise _too_long(prompt, max_prompt_tokens)
-            prompts.append(prompt)
+    skipped: list[Prompt] = []
+
+    def fits(row: Row) -> bool:
+        prompt = as_prompt(row, tokenizer)
+        if len(prompt.token_ids) <= max_prompt_tokens:
+            return True
+        if long_prompts == "error":
+            raise _too_long(prompt, max_prompt_tokens)
+        skipped.append(prompt)
+        return False
+
+    prompts: list[Prompt] = []
+    for name, source in sorted(sources.items()):
+        skipped.clear()
+        found = [as_prompt(row, tokenizer) for row in first_of_each_task(source, problems_per_task, fits)]
+        if skipped and not found:
+            raise DataError(
+                f"data.held_out.{name}: each of its {len(skipped)} problems is over "
+                f"data.max_prompt_tokens={max_prompt_tokens}; raise it, or validate on other problems"
+            )
+        if skipped:
+            log.warning("data.held_out.%s: %d problems are too long for validation and left out", name, len(skipped))
+        prompts += found
     return prompts
 
 

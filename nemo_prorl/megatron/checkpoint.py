@@ -7,38 +7,36 @@
         manifest.json                                    written last: every file's size and checksum
 
 A checkpoint is written as `iter_0000050.partial` and renamed when everything is on the disk. A folder without a
-manifest, or with a file that differs from it, is not whole: it is named in the log and passed over.
+manifest, or with a file that differs from it, is not whole: it is named in the log and passed over. Who goes on from
+the one before it starts a new future: with the next checkpoint all of later steps are removed.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
-import random
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from megatron.core import dist_checkpointing, tensor_parallel
+from megatron.core import dist_checkpointing
 from megatron.core.dist_checkpointing.mapping import ShardedStateDict, ShardedTensor, ShardedTensorFactory
 from torch.distributed.checkpoint.api import CheckpointException
 
 from nemo_prorl.errors import CheckpointError
-from nemo_prorl.megatron import manifest
+from nemo_prorl.megatron import checkpoint_folder, manifest
 from nemo_prorl.megatron.model import PolicyModel
 from nemo_prorl.megatron.optimizer import PolicyOptimizer
+from nemo_prorl.megatron.random_states import random_states, restore_random_states
 from nemo_prorl.megatron.runtime import Runtime
 from nemo_prorl.megatron.snapshot import WeightSnapshot
 from nemo_prorl.megatron.torch_dist import write_object, write_torch_dist
 
 log = logging.getLogger(__name__)
 
-STATE, LATEST = "state.json", "latest_checkpointed_iteration.txt"
-_PARTIAL = ".partial"
+STATE = "state.json"
 # How Megatron lays optimizer state out: by parameter, so that any layout can read what another wrote.
 _CONTENT = {
     "distrib_optim_sharding_type": "fully_reshardable",
@@ -48,12 +46,13 @@ _CONTENT = {
 
 
 class Checkpoints:
-    """The checkpoints of one run; the newest `keep_last` of them stay. Every method is collective."""
+    """The checkpoints of one run; the newest `keep_last` whole ones stay. Every method is collective."""
 
     def __init__(self, folder: Path, runtime: Runtime, *, keep_last: int) -> None:
         self._folder, self._world, self._keep_last = folder, runtime.world, keep_last
         sizes = runtime.config.tensor_parallel_size, runtime.config.pipeline_parallel_size
         self._layout = [*sizes, runtime.world.size]
+        self._broken: set[str] = set()  # names of those that were found broken
 
     def save(
         self,
@@ -63,22 +62,22 @@ class Checkpoints:
         snapshots: Mapping[str, WeightSnapshot],
         state: Mapping[str, Any],
     ) -> Path:
-        """Write everything of `step`; older checkpoints beyond `keep_last` are removed once it is whole.
+        """Write everything of `step`. Once it is whole, what lies beyond `keep_last` or is of a later step is removed.
 
-        `state` is anything that JSON can hold.
+        `state` is anything that JSON can hold. Trouble with the removal is a warning: the checkpoint is there.
 
         Raises:
             CheckpointError: it could not be written; nothing half-written is left behind.
         """
-        final = self._folder / f"iter_{step:07d}"
-        partial = final.with_name(final.name + _PARTIAL)
+        final = self._folder / checkpoint_folder.name_of(step)
+        partial = checkpoint_folder.unfinished(final)
         updates = 0 if optimizer is None else optimizer.updates
         own = json.dumps({"step": step, "updates": updates, "layout": self._layout, "state": dict(state)}, indent=1)
         try:
             self._on_main(lambda: _make_empty(partial))
             sharded = _sharded_state(model, optimizer, snapshots, is_loading=False)
             write_torch_dist(sharded, partial, dict(_CONTENT), self._on_main)
-            self._together(lambda: write_object(_random_states(), partial / _random_states_of(self._world.rank)))
+            self._together(lambda: write_object(random_states(), partial / _random_states_of(self._world.rank)))
             self._on_main(lambda: (partial / STATE).write_text(own, encoding="utf-8"))
             self._seal(partial, final)
         except (_NotWritten, CheckpointException) as error:
@@ -89,19 +88,37 @@ class Checkpoints:
                 f"the checkpoint of step {step} could not be written to {self._folder}: {_root_cause(error)}. Earlier "
                 "checkpoints are untouched. Make room on the disk or choose another run.dir, then start again"
             ) from error
+        self._broken.discard(final.name)
         if self._world.is_main:
-            self._point_to(step)
-            self._remove_old()
+            checkpoint_folder.tidy(self._folder, step, keep_last=self._keep_last, broken=self._broken)
         self._world.barrier()
         return final
 
     def newest(self) -> Path | None:
-        """The newest whole checkpoint; broken ones are named in the log and passed over."""
-        for path in self._world.broadcast(sorted(self._finished(), reverse=True)):
+        """The newest whole checkpoint; broken ones are named in the log and passed over. None: none was ever finished.
+
+        Raises:
+            CheckpointError: all are broken, or the folder can't be read; on every rank.
+        """
+        try:
+            found = self._together(lambda: checkpoint_folder.finished(self._folder) if self._world.is_main else [])[0]
+        except _NotWritten as error:
+            raise CheckpointError(
+                f"{self._folder} can't be read: {error}. See to its permissions, or choose another folder (run.dir)"
+            ) from error
+        damages = []
+        for path in reversed(found):
             damage = self.damage(path)
             if damage is None:
                 return path
             log.warning("checkpoint %s is broken and passed over: %s", path, damage)
+            self._broken.add(path.name)
+            damages.append(f"{path.name}: {damage}")
+        if damages:
+            raise CheckpointError(
+                f"there is no whole checkpoint among the {len(damages)} in {self._folder}: {'; '.join(damages)}. Bring "
+                "one back from a copy, choose another run.dir, or delete the folder to start anew"
+            )
         return None
 
     def restore(
@@ -134,7 +151,7 @@ class Checkpoints:
             optimizer.load_state_dict(loaded["optimizer"])
             optimizer.updates = own["updates"]
         if own["layout"] == self._layout:  # in another layout no rank has a predecessor; sampling doesn't need one
-            _restore_random_states(path / _random_states_of(self._world.rank))
+            restore_random_states(torch.load(path / _random_states_of(self._world.rank), weights_only=False))
         return dict(own["state"])
 
     def damage(self, path: Path) -> str | None:
@@ -156,30 +173,10 @@ class Checkpoints:
 
         def finish() -> None:
             manifest.write(partial, whole)
-            if final.exists():  # a broken one, whose step we came to again from the checkpoint before it
-                os.replace(final, final.with_name(f"{final.name}.replaced{_PARTIAL}"))
-            os.replace(partial, final)
+            checkpoint_folder.replace(final, partial)
             manifest.sync(final.parent)
 
         self._on_main(finish)
-
-    def _finished(self) -> list[Path]:
-        found = self._folder.glob("iter_*") if self._folder.is_dir() else []
-        return [path for path in found if not path.name.endswith(_PARTIAL)]
-
-    def _point_to(self, step: int) -> None:
-        """For readers of Megatron-LM's checkpoints, who look the newest one up in a file; we don't."""
-        beside = self._folder / (LATEST + _PARTIAL)
-        beside.write_text(f"{step}\n", encoding="utf-8")
-        os.replace(beside, self._folder / LATEST)
-
-    def _remove_old(self) -> None:
-        whole = sorted(path for path in self._finished() if (path / manifest.MANIFEST).is_file())
-        for path in whole[: -self._keep_last]:
-            # Renamed first: a folder that is half removed must not look like a broken checkpoint.
-            os.replace(path, path.with_name(path.name + _PARTIAL))
-        for leftover in self._folder.glob("iter_*" + _PARTIAL):  # of runs that were killed, too
-            shutil.rmtree(leftover, ignore_errors=True)
 
     def _together(self, action: Callable[[], Any]) -> list[Any]:
         """`action` on every rank; all results. When it fails on one, it fails on all: none waits for one that left."""
@@ -203,7 +200,7 @@ class Checkpoints:
 
 
 class _NotWritten(Exception):
-    """Why some rank could not write its part."""
+    """Why some rank could not write its part, or the main rank not read the folder."""
 
 
 def _sharded_state(
@@ -240,23 +237,6 @@ def _make_empty(folder: Path) -> None:
 
 def _random_states_of(rank: int) -> str:
     return f"rng_{rank:05d}.pt"
-
-
-def _random_states() -> dict[str, Any]:
-    return {
-        "python": random.getstate(),
-        "numpy": np.random.get_state(),
-        "torch": torch.get_rng_state(),
-        "megatron": tensor_parallel.get_cuda_rng_tracker().get_states(),
-    }
-
-
-def _restore_random_states(path: Path) -> None:
-    states = torch.load(path, weights_only=False)
-    random.setstate(states["python"])
-    np.random.set_state(states["numpy"])
-    torch.set_rng_state(states["torch"])
-    tensor_parallel.get_cuda_rng_tracker().set_states(states["megatron"])
 
 
 def _root_cause(error: BaseException) -> str:

@@ -4,7 +4,9 @@ Megatron Core is written for GPUs: it makes tensors with device="cuda", asks tor
 and compares type names with "torch.cuda.FloatTensor". `open_door` remedies each of these by name, once, and only when
 CUDA is absent. `torch` itself stays as it is for everyone else: Megatron's modules all say `import torch` and use that
 module-global name, so the main remedy replaces this one name, in Megatron's modules alone, by a proxy. The rest wraps
-single functions of Megatron. Line numbers are those of megatron-core 0.16.1.
+single functions of Megatron. Two tensor methods, `type` and `cuda`, can't be had that way: while certain functions of
+Megatron run they are replaced for the whole process, other threads included, and afterwards they are as before.
+Line numbers are those of megatron-core 0.16.1.
 """
 
 from __future__ import annotations
@@ -263,7 +265,7 @@ def _with_cuda_type_names(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _with(function: Callable[..., Any], name: str, method: Callable[..., Any]) -> Callable[..., Any]:
-    """`function`, during whose calls `method` stands for the tensor method called `name`."""
+    """`function`, during whose calls `method` stands for the tensor method called `name`, for the whole process."""
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -275,9 +277,12 @@ def _with(function: Callable[..., Any], name: str, method: Callable[..., Any]) -
 
 @contextlib.contextmanager
 def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    original = getattr(owner, name)
+    own = vars(owner).get(name)  # None: it comes from a base class
     setattr(owner, name, value)
     try:
         yield
     finally:
-        setattr(owner, name, original)
+        if own is None:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, own)

@@ -9,7 +9,7 @@ from math import gcd, lcm
 from pathlib import Path
 
 from nemo_prorl.config.schema import MegatronConfig, ProRLConfig, SFTConfig
-from nemo_prorl.errors import ConfigError
+from nemo_prorl.errors import SettingsError
 from nemo_prorl.weights.architecture import Architecture
 
 
@@ -18,7 +18,7 @@ def fitting_architecture(config: ProRLConfig | SFTConfig, world_size: int) -> Ar
 
     Raises:
         WeightsError: there is no usable model in model.path.
-        ConfigError: the layout doesn't fit, an update can't be shared out evenly over data-parallel ranks, or rows
+        SettingsError: the layout doesn't fit, an update can't be shared out evenly over data-parallel ranks, or rows
             may be longer than the model has positions.
     """
     architecture = Architecture.read(Path(config.model.path))
@@ -35,7 +35,7 @@ def fitting_architecture(config: ProRLConfig | SFTConfig, world_size: int) -> Ar
         if count % ranks
     ]
     if problems:
-        raise ConfigError("these settings don't fit:\n" + "\n".join(f"  - {problem}" for problem in problems))
+        raise SettingsError("these settings don't fit:\n" + "\n".join(f"  - {problem}" for problem in problems))
     return architecture
 
 
@@ -58,7 +58,7 @@ def check_layout(architecture: Architecture, config: MegatronConfig, world_size:
     """Refuse a layout that the model or the number of ranks does not allow; all reasons at once.
 
     Raises:
-        ConfigError: what does not fit, with what was found and what is allowed.
+        SettingsError: what does not fit, with what was found and what is allowed.
     """
     tensor, pipeline = config.tensor_parallel_size, config.pipeline_parallel_size
     problems = []
@@ -84,7 +84,7 @@ def check_layout(architecture: Architecture, config: MegatronConfig, world_size:
             f"(torchrun --nproc-per-node {tensor * pipeline}), or choose smaller sizes"
         )
     if problems:
-        raise ConfigError("the parallel layout does not fit:\n" + "\n".join(f"  - {problem}" for problem in problems))
+        raise SettingsError("the parallel layout does not fit:\n" + "\n".join(f"  - {problem}" for problem in problems))
 
 
 def data_parallel_size(config: MegatronConfig, world_size: int) -> int:

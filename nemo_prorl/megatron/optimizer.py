@@ -16,6 +16,7 @@ from megatron.core.optimizer import OptimizerConfig as MegatronOptimizerConfig
 from megatron.core.optimizer import get_megatron_optimizer
 from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
 
+from nemo_prorl.algorithm.reduction import Max, Mean, Metric
 from nemo_prorl.config.schema import OptimizerConfig
 from nemo_prorl.errors import TrainingError
 from nemo_prorl.megatron.model import PolicyModel
@@ -47,8 +48,11 @@ class PolicyOptimizer:
             chunk.zero_grad_buffer()
         self.megatron.zero_grad()
 
-    def step(self) -> dict[str, float]:
-        """Clip the gradients and update the weights; says the gradients' norm before clipping, and the learning rate.
+    def step(self) -> dict[str, Metric | float]:
+        """Clip the gradients and update the weights.
+
+        Says the gradients' norm before clipping, as a mean and as a maximum over the updates that somebody puts
+        together, and the learning rate.
 
         Raises:
             TrainingError: a gradient is not a finite number; no weight and no moment has been touched, on any rank.
@@ -62,7 +66,12 @@ class PolicyOptimizer:
                 group["weight_decay"] = self._config.weight_decay * group["wd_mult"]
         _, grad_norm, _ = self.megatron.step()
         self.updates += 1
-        return {"optimizer/grad_norm": float(grad_norm), "optimizer/lr": lr}
+        norm = torch.tensor(float(grad_norm))
+        return {
+            "optimizer/grad_norm": Mean(norm, torch.tensor(1)),
+            "optimizer/grad_norm_max": Max(norm),
+            "optimizer/lr": lr,
+        }
 
     def reset(self) -> None:
         """Fresh moments and step count; fp32 master weights are read from the weights again. The schedule goes on."""
@@ -106,22 +115,29 @@ class PolicyOptimizer:
             )
 
     def _make_moments(self) -> None:
-        # torch makes them at the first step, but Megatron's state_dict wants them before.
-        for torch_optimizer in self._torch_optimizers():
-            if not isinstance(torch_optimizer, torch.optim.AdamW):
+        # They are made at the first step, but Megatron's state_dict wants them before.
+        for part in self._parts():
+            if not isinstance(part.optimizer, torch.optim.AdamW):
+                part.init_state_fn(part.optimizer, part.config)
                 continue
-            for group in torch_optimizer.param_groups:
+            # optimizer/__init__.py:391, which Megatron calls for any Adam, leaves out the step that torch's needs.
+            for group in part.optimizer.param_groups:
                 for parameter in group["params"]:
-                    torch_optimizer.state[parameter] = {
+                    part.optimizer.state[parameter] = {
                         "step": torch.zeros((), dtype=torch.float32),
                         "exp_avg": torch.zeros_like(parameter),
                         "exp_avg_sq": torch.zeros_like(parameter),
                     }
 
-    def _torch_optimizers(self) -> Iterator[torch.optim.Optimizer]:
+    def _parts(self) -> Iterator[Any]:
+        """Megatron's optimizers, each around one of torch or of Transformer Engine; one without parameters has none."""
         for part in getattr(self.megatron, "chained_optimizers", [self.megatron]):
             if part.optimizer is not None:
-                yield part.optimizer
+                yield part
+
+    def _torch_optimizers(self) -> Iterator[torch.optim.Optimizer]:
+        for part in self._parts():
+            yield part.optimizer
 
 
 @cache

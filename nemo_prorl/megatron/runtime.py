@@ -34,7 +34,7 @@ class Runtime:
         from megatron.core import parallel_state
 
         self.config, self.device = config, device
-        objects = dist.new_group(backend="gloo") if device.type == "cuda" else None
+        objects = dist.new_group(backend="gloo", timeout=_timeout(config)) if device.type == "cuda" else None
         self.world = TorchWorld(
             data_rank=parallel_state.get_data_parallel_rank(),
             data_size=parallel_state.get_data_parallel_world_size(),
@@ -52,13 +52,15 @@ class Runtime:
         torch.set_num_threads(torch_threads)
         if device.type == "cuda":
             torch.cuda.set_device(device)
-        _join("nccl" if device.type == "cuda" else "gloo", timedelta(minutes=config.collective_timeout_minutes))
+        _join("nccl" if device.type == "cuda" else "gloo", _timeout(config))
         open_door()
         from megatron.core import parallel_state, tensor_parallel
 
         parallel_state.initialize_model_parallel(
             tensor_model_parallel_size=config.tensor_parallel_size,
             pipeline_model_parallel_size=config.pipeline_parallel_size,
+            # Every group has a time limit of its own. Said to be whole minutes, it goes into a timedelta.
+            distributed_timeout_minutes=config.collective_timeout_minutes,  # type: ignore[arg-type]
         )
         tensor_parallel.model_parallel_cuda_manual_seed(seed)
         return cls(config, device)
@@ -90,6 +92,10 @@ def _device(wanted: str) -> torch.device:
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", local_rank_from_environment())
+
+
+def _timeout(config: MegatronConfig) -> timedelta:
+    return timedelta(minutes=config.collective_timeout_minutes)
 
 
 def _join(backend: str, timeout: timedelta) -> None:

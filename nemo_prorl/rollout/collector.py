@@ -22,6 +22,11 @@ from nemo_prorl.world import World, gather_or_raise
 
 log = logging.getLogger(__name__)
 
+ADVICE = (
+    "\nChange what a line above asks for; or raise sampling.max_rounds or sampling.oversample; or set "
+    "sampling.on_exhausted=skip to leave out the updates that can't be filled."
+)
+
 
 class PromptSource(Protocol):
     """What the collector asks of the mixture: prompts the same on every rank, in whatever portions drawn."""
@@ -48,11 +53,13 @@ class Collected:
     """A step's harvest.
 
     `groups` is this data rank's share, in the order of updates: the first part of it belongs to the first update, and
-    so on. It is empty when the step is to be left out. `metrics` is the same on every rank. `examples` are groups that
-    this rank sampled in the step's first round, kept or not.
+    so on; `updates` says how many there are, fewer than the stage wants when sampling was given up. No groups: the step
+    is to be left out. `metrics` is the same on every rank. `examples` are groups that this rank sampled in the step's
+    first round, kept or not.
     """
 
     groups: list[Group]
+    updates: int
     metrics: dict[str, float]
     examples: list[Group]
 
@@ -123,17 +130,23 @@ class Collector:
             kept = harvest.summaries
         exhausted = len(kept) < stage.prompts_per_step
         if exhausted and self._budget.on_exhausted == "error":
-            raise RolloutError(self._exhausted_message(stage, step, harvest))
+            raise RolloutError(self._exhausted_message(stage, step, harvest) + ADVICE)
+        updates = len(kept) // stage.prompts_per_update  # what was paid for is used, as far as it fills an update
+        if exhausted:
+            text = self._exhausted_message(stage, step, harvest)
+            log.warning(
+                "%d of %d updates are left out: %s", stage.updates_per_step - updates, stage.updates_per_step, text
+            )
+        kept = kept[: updates * stage.prompts_per_update]
         metrics = {
-            **sampling_metrics(harvest.summaries, [] if exhausted else kept, harvest.rounds),
+            **sampling_metrics(harvest.summaries, kept, harvest.rounds),
             "rollout/exhausted": float(exhausted),
+            "rollout/updates": float(updates),
+            "rollout/no_group_taught": float(not harvest.teaching),
             **merged_pool_metrics(self._world.gather(self._pool.drain_metrics())),
         }
-        if exhausted:
-            log.warning("left out: %s", self._exhausted_message(stage, step, harvest))
-            return Collected([], metrics, harvest.examples)
         wanted = self._share(stage, [summary.draw for summary in kept])
-        return Collected(self._world.share_out(harvest.own, wanted), metrics, harvest.examples)
+        return Collected(self._world.share_out(harvest.own, wanted), updates, metrics, harvest.examples)
 
     # -- rounds ------------------------------------------------------------------------------------------------------
 
@@ -143,6 +156,10 @@ class Collector:
         while len(harvest.teaching) < wanted and harvest.rounds < self._budget.max_rounds:
             before, seen, cursor = harvest.drawn, set(harvest.repeats), self._mixture.state_dict()
             self._round(stage, step, harvest, self._round_size(stage, harvest))
+            log.info(
+                "step %d, round %d: %d of %d groups teach so far, of %d prompts",
+                *(step + 1, harvest.rounds, len(harvest.teaching), wanted, harvest.drawn),
+            )
             if len(harvest.teaching) >= wanted:
                 used = harvest.teaching[wanted - 1].draw + 1
                 if used < harvest.drawn:
@@ -236,7 +253,5 @@ class Collector:
         return (
             f"step {step + 1}, stage {stage.name!r}: only {len(harvest.teaching)} of {stage.prompts_per_step} groups "
             f"teach after {harvest.rounds} rounds of sampling and {harvest.drawn} prompts; in the others all rewards "
-            f"are equal.\n{why_too_few_teach(harvest.summaries)}\n"
-            "Change what a line above asks for; or raise sampling.max_rounds or sampling.oversample; or set "
-            "sampling.on_exhausted=skip to leave such steps out."
+            f"are equal.\n{why_too_few_teach(harvest.summaries)}"
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from nemo_prorl.telemetry.run_folder import opened
 from nemo_prorl.world import rank_from_environment
 
 OURS = "nemo_prorl"
@@ -17,9 +18,14 @@ CALM_FORMAT = "%(asctime)s rank %(rank)d | %(message)s"  # our own news on the c
 
 
 def configure_run_logging(run_dir: Path, level: str) -> None:
-    """Log this rank of a run, as torchrun or srun numbers it, to the console and to <run_dir>/logs."""
+    """Log this rank of a run, as torchrun or srun numbers it, to the console and to <run_dir>/logs.
+
+    Raises:
+        ConfigError: the file can't be written.
+    """
     rank = rank_from_environment()
-    configure_logging(rank, level, run_dir / "logs" / f"rank_{rank:05d}.log")
+    with opened(run_dir):
+        configure_logging(rank, level, run_dir / "logs" / f"rank_{rank:05d}.log")
 
 
 def configure_logging(rank: int, level: str, file: Path | None) -> None:
@@ -28,15 +34,18 @@ def configure_logging(rank: int, level: str, file: Path | None) -> None:
     Console (stderr): of rank 0 our own records from `level` on, of other ranks only warnings. Other libraries are heard
     there from ERROR on: what Megatron, transformers and torch warn of is seldom news, and it is in the file.
     File: our own records from `level` on, warnings of everybody, Python's own warnings included.
+
+    Raises:
+        OSError: the file can't be written; the former settings stay.
     """
-    root = logging.getLogger()
-    for former in [handler for handler in root.handlers if isinstance(handler, _Ours)]:
-        root.removeHandler(former)
-        former.close()
     handlers: list[logging.Handler] = [_Console(rank)]
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(_File(file, rank))
+    root = logging.getLogger()
+    for former in [handler for handler in root.handlers if isinstance(handler, _Ours)]:
+        root.removeHandler(former)
+        former.close()
     for handler in handlers:
         root.addHandler(handler)
     logging.getLogger(OURS).setLevel(level)

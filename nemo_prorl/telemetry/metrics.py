@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
@@ -18,7 +19,10 @@ from nemo_prorl.config.schema import TelemetryConfig
 from nemo_prorl.data.trajectory import Group
 from nemo_prorl.errors import TrainingError
 from nemo_prorl.telemetry.records import METRICS_FILE, SAMPLES_FILE, RecordFile
+from nemo_prorl.telemetry.run_folder import opened, written
 from nemo_prorl.telemetry.sinks import Sink, check_installed, open_sinks
+
+log = logging.getLogger(__name__)
 
 Kind = Literal["train", "validation", "reset", "sft"]
 
@@ -68,21 +72,29 @@ class MetricsLog:
         self._sinks: Sequence[Sink] = ()
 
     def resume(self, step: int | None) -> None:
-        """Begin writing after `step`, forgetting what was written later; None begins a new record."""
+        """Begin writing after `step`, forgetting what was written later; None begins a new record.
+
+        Raises:
+            ConfigError: run.dir can't be used.
+            RunFolderError: a record that is there can't be written to.
+        """
         if not self._is_main:
             return
-        self._run_dir.mkdir(parents=True, exist_ok=True)
-        _write_config(self._run_dir / "config.yaml", self._resolved)
+        with opened(self._run_dir):
+            self._run_dir.mkdir(parents=True, exist_ok=True)
+            _write_config(self._run_dir / "config.yaml", self._resolved)
         self._records.resume(step)
         self._samples.resume(step)
         first_step = 0 if step is None else step + 1
-        self._sinks = open_sinks(self._run_dir, self._config, self._resolved, first_step=first_step)
+        with opened(self._run_dir):
+            self._sinks = open_sinks(self._run_dir, self._config, self._resolved, first_step=first_step)
 
     def write(self, step: int, values: Mapping[str, float], kind: Kind = "train", note: str | None = None) -> None:
         """One record; `note` is text for the reader: the stage's name, the reason of a reset.
 
         Raises:
             TrainingError: a value is not a finite number.
+            RunFolderError: it can't be written, on the main rank.
         """
         numbers = {name: _finite(step, name, value) for name, value in values.items()}
         if not self._is_main:
@@ -92,7 +104,8 @@ class MetricsLog:
             head["note"] = note
         self._records.append({**head, "time/unix_seconds": time.time(), **numbers})
         for sink in self._sinks:
-            sink.write(step, numbers)
+            with written(sink.place):
+                sink.write(step, numbers)
 
     def examples(self, step: int, groups: Sequence[Group]) -> None:
         """The step's first completions, one of each group in turn, as many as telemetry.samples_per_step says."""
@@ -104,7 +117,10 @@ class MetricsLog:
         self._records.close()
         self._samples.close()
         for sink in self._sinks:
-            sink.close()
+            try:
+                sink.close()
+            except OSError as error:  # nothing depends on it, and it must not hide why the run ends
+                log.warning("the last metrics may be missing in %s: %s", sink.place, error)
         self._sinks = ()
 
     def __enter__(self) -> MetricsLog:

@@ -76,7 +76,7 @@ def line_of(step: int, total: int, stage: str, values: Mapping[str, float]) -> s
     'step  7/90 s1 | reward 0.500 | KL 0.0010 | seconds 2.0'
     """
     parts = [f"step {step:>{len(str(total))}}/{total} {stage}"]
-    if "rollout/no_group_taught" in values:
-        parts.append("no group taught, policy unchanged")
+    if "rollout/step_left_out" in values:
+        parts.append("too few groups taught, policy unchanged")
     parts += [f"{short} {values[name]:{form}}" for name, short, form in SHOWN if name in values]
     return " | ".join(parts)

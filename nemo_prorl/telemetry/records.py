@@ -9,10 +9,12 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from nemo_prorl.errors import DataError
+from nemo_prorl.errors import DataError, RunFolderError
+from nemo_prorl.telemetry.run_folder import written
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +23,7 @@ SAMPLES_FILE = "samples.jsonl"
 
 
 class RecordFile:
-    """Appends records; each is on the disk when `append` returns."""
+    """Appends records; each is on the disk when `append` returns. A file that can't be written is a RunFolderError."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -30,22 +32,31 @@ class RecordFile:
     def resume(self, step: int | None) -> None:
         """Open for appending, after dropping what came later than `step` (None: everything) and a torn last line."""
         self.close()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        _keep_up_to(self.path, step)
-        # A lone surrogate, which UTF-8 doesn't have, becomes the JSON escape that stands for it.
-        self._file = self.path.open("a", encoding="utf-8", errors="backslashreplace")
+        with written(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            _keep_up_to(self.path, step)
+            # A lone surrogate, which UTF-8 doesn't have, becomes the JSON escape that stands for it.
+            self._file = self.path.open("a", encoding="utf-8", errors="backslashreplace")
 
     def append(self, record: Mapping[str, Any]) -> None:
         if self._file is None:
             raise DataError(f"{self.path} isn't open for writing; call resume() first")
-        # One write call: a kill leaves at most one torn line, and it is the last.
-        self._file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        line = json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
+        try:
+            with written(self.path):
+                # One write call: a kill leaves at most one torn line, and it is the last.
+                self._file.write(line)
+                self._file.flush()
+                os.fsync(self._file.fileno())
+        except RunFolderError:
+            self.close()
+            raise
 
     def close(self) -> None:
+        """Every record is on the disk already; what a failed `append` has left unwritten is given up."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):
+                self._file.close()
             self._file = None
 
 

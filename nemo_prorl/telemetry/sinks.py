@@ -13,6 +13,8 @@ from nemo_prorl.errors import ConfigError
 
 
 class Sink(Protocol):
+    place: Path  # where it writes
+
     def write(self, step: int, values: Mapping[str, float]) -> None: ...
 
     def close(self) -> None: ...
@@ -54,6 +56,7 @@ class TensorBoardSink:
     def __init__(self, folder: Path, *, first_step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
+        self.place = folder
         self._writer = SummaryWriter(str(folder), purge_step=first_step)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
@@ -71,6 +74,7 @@ class WandbSink:
     def __init__(self, project: str, run_dir: Path, resolved: Mapping[str, Any]) -> None:
         import wandb
 
+        self.place = run_dir / "wandb"
         kept = run_dir / "wandb_id.txt"
         if not kept.exists():
             kept.write_text(uuid.uuid4().hex[:12] + "\n", encoding="utf-8")

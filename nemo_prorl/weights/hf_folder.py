@@ -174,16 +174,16 @@ def write_hf_folder(
     its end even when something is wrong, because other ranks may be giving it together with this one.
 
     Raises:
-        WeightsError: the folder is not empty, the disk is full, or the stream doesn't give exactly the model's
-            tensors (all are listed); then nothing is left behind.
+        WeightsError: `like` is no model, the folder is not empty, the disk is full, or the stream doesn't give exactly
+            the model's tensors (all are listed); then nothing is left behind.
     """
-    config = read_hf_config(like)
-    architecture = Architecture.from_hf_config(config, where=str(Path(like) / "config.json"))
-    dtype = dtype or architecture.dtype
-    parts = tuple(hf_parts(weight_map(architecture)))
-    needs_bytes = sum(byte_size(part.shape, dtype) for part in parts)
     remaining = iter(stream)
     try:
+        config = read_hf_config(like)
+        architecture = Architecture.from_hf_config(config, where=str(Path(like) / "config.json"))
+        dtype = dtype or architecture.dtype
+        parts = tuple(hf_parts(weight_map(architecture)))
+        needs_bytes = sum(byte_size(part.shape, dtype) for part in parts)
         with new_folder(folder, needs_bytes=needs_bytes, overwrite=overwrite) as partial:
             _write_config(partial, config, dtype)
             _carry(Path(like), partial)

@@ -22,7 +22,7 @@ def new_folder(path: str | Path, *, needs_bytes: int, overwrite: bool) -> Iterat
             has less than `needs_bytes` free, or gets full.
     """
     path = Path(path)
-    _refuse_to_replace(path, overwrite)
+    refuse_to_replace(path, overwrite)
     partial = path.with_name(path.name + ".partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
@@ -39,9 +39,14 @@ def new_folder(path: str | Path, *, needs_bytes: int, overwrite: bool) -> Iterat
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _refuse_to_replace(path: Path, overwrite: bool) -> None:
+def refuse_to_replace(path: Path, overwrite: bool) -> None:
+    """See whether a folder may be written at `path`; nothing is changed.
+
+    Raises:
+        WeightsError: `path` holds something and `overwrite` is False, or it holds anything but a model.
+    """
     if path.is_dir():
-        held = sorted(entry.name for entry in path.iterdir())
+        held = _entries(path)
         if not held:
             return
         if not overwrite:
@@ -53,6 +58,13 @@ def _refuse_to_replace(path: Path, overwrite: bool) -> None:
             )
     elif path.exists():
         raise WeightsError(f"{path} is a file; choose a folder.")
+
+
+def _entries(path: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in path.iterdir())
+    except OSError as error:
+        raise WeightsError(f"{path} can't be read: {error}. Choose another folder.") from error
 
 
 def _refuse_full_disk(path: Path, needs_bytes: int) -> None:

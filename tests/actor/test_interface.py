@@ -10,6 +10,7 @@ from nemo_prorl.actor.interface import PolicyActor, from_aligner, to_aligner
 from nemo_prorl.actor.megatron_actor import MegatronActor
 from nemo_prorl.actor.phases import inference_phase, training_phase
 from nemo_prorl.data.batch import RolloutBatch
+from nemo_prorl.errors import ShapeError
 
 
 def a_batch() -> RolloutBatch:
@@ -81,3 +82,9 @@ def test_a_phase_is_closed_also_after_an_error(phase, expected):
     with pytest.raises(RuntimeError, match="inside"), phase(doors):
         raise RuntimeError("inside")
     assert doors.seen == expected
+
+
+def test_a_mask_of_the_callers_own_is_refused_rather_than_ignored():
+    there = to_aligner(a_batch())
+    with pytest.raises(ShapeError, match="mask differs"):
+        from_aligner({**there, "mask": torch.zeros(4, 4)})

@@ -157,6 +157,22 @@ def test_long_prompts_are_skipped_and_counted_when_asked_for(list_source, tokeni
     assert mixture.metrics()["data/too_long_prompts"] >= 3
 
 
+@pytest.mark.parametrize("endless", [False, True])
+def test_a_long_held_out_problem_is_skipped_for_the_tasks_next_when_asked_for(list_source, tokenizer, endless, caplog):
+    source = list_source(["1?", "x" * 300, "2?", "3?"], endless=endless)
+    look = {"problems_per_task": 2, "max_prompt_tokens": 200}
+    assert uids(held_out({"v": source}, tokenizer, **look, long_prompts="skip")) == ["sums-0", "sums-2"]
+    assert "data.held_out.v: 1 problems are too long" in caplog.text
+    with pytest.raises(DataError, match="'sums-1'"):
+        held_out({"v": source}, tokenizer, **look, long_prompts="error")
+
+
+def test_a_held_out_source_of_long_problems_alone_is_an_error(list_source, tokenizer):
+    source = list_source(["x" * 300, "y" * 300])
+    with pytest.raises(DataError, match=r"data\.held_out\.v: each of its 2 problems is over"):
+        held_out({"v": source}, tokenizer, problems_per_task=2, max_prompt_tokens=200, long_prompts="skip")
+
+
 def test_a_mixture_without_data_is_refused(list_source, tokenizer):
     with pytest.raises(DataError, match=r"data\.sources is empty"):
         Mixture({}, tokenizer, **SETTINGS)

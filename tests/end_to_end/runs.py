@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,16 @@ SCRIPTED = (
 PROBLEMS = 5  # fewer than two steps draw, so that epochs end within and between steps
 
 
-def write_problems(path: Path, count: int = PROBLEMS) -> Path:
-    """Problems whose reward differs from answer to answer, so that there is always something to learn."""
+def write_problems(path: Path) -> Path:
+    """Problems whose reward differs from answer to answer, so that there is always something to learn.
+
+    Two more, held out, lie beside them in held_out.jsonl.
+    """
+    _write(path.with_name("held_out.jsonl"), range(100, 102))
+    return _write(path, range(PROBLEMS))
+
+
+def _write(path: Path, numbers: range) -> Path:
     rows = [
         {
             "problem": f"Say something, number {number}.",
@@ -28,7 +37,7 @@ def write_problems(path: Path, count: int = PROBLEMS) -> Path:
             "task": "vowels",
             "verifier": "tests.end_to_end.plugins:VowelShare",
         }
-        for number in range(count)
+        for number in numbers
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
@@ -44,6 +53,10 @@ def settings(model: Path, problems: Path, run_dir: Path, *more: str, steps: int 
         f"run.dir={run_dir}",
         "~data.sources.practice",
         "~data.held_out.exam",
+        "+data.held_out.vowels={name: jsonl, path: '%s'}" % problems.with_name("held_out.jsonl"),  # noqa: UP031
+        "validation.every_steps=2",
+        "validation.problems_per_task=2",
+        "validation.samples_per_prompt=2",
         "+data.sources.vowels={name: jsonl, path: '%s'}" % problems,  # noqa: UP031 (braces are Hydra's)
         f"{stage}.steps={steps}",
         f"{stage}.prompts_per_step=4",
@@ -54,7 +67,7 @@ def settings(model: Path, problems: Path, run_dir: Path, *more: str, steps: int 
         f"{stage}.kl_weight=0.05",
         f"{stage}.reset.every_steps=3",
         "optimizer.lr=1e-3",
-        "checkpoint.every_steps=1",
+        "checkpoint.every_steps=2",
         "telemetry.tensorboard=false",
         "verifiers.workers=1",
         *more,
@@ -75,23 +88,36 @@ def finish(arguments: list[str], logs: Path, *, ranks: int = 1) -> None:
             raise AssertionError(f"exit codes {codes}\n" + "\n".join(command.output(rank) for rank in range(ranks)))
 
 
-def kill_after(arguments: list[str], logs: Path, run_dir: Path, step: int, *, ranks: int = 1) -> None:
-    """kill -9 every rank as soon as `step` steps are recorded: inside the next step, or in the checkpoint before it."""
+def kill_when(
+    arguments: list[str], logs: Path, has_come: Callable[[], bool], *, ranks: int = 1, signal_after: float = 0.0
+) -> None:
+    """kill -9 every rank as soon as `has_come()`, or so many seconds after."""
     with start(arguments, logs, ranks=ranks) as command:
-        while not any(record["step"] >= step for record in records(run_dir)):
+        while not has_come():
             if any(process.poll() is not None for process in command.processes):
-                raise AssertionError(f"ended before step {step}\n{command.output()}")
-            time.sleep(0.005)
+                raise AssertionError(f"ended before it could be killed\n{command.output()}")
+            time.sleep(0.002)
+        time.sleep(signal_after)
         command.kill()
 
 
-def records(run_dir: Path, kind: str = "train") -> list[dict[str, Any]]:
-    """The run's records of one kind, without what the clock says."""
-    path = run_dir / "metrics.jsonl"
+def has_done(run_dir: Path, step: int) -> Callable[[], bool]:
+    """Whether `step` steps are recorded."""
+    return lambda: any(record["step"] >= step for record in records(run_dir))
+
+
+def is_saving(run_dir: Path, step: int) -> Callable[[], bool]:
+    """Whether the checkpoint of `step` is being written."""
+    return lambda: (run_dir / "checkpoints" / f"iter_{step:07d}.partial").exists()
+
+
+def records(run_dir: Path, kind: str | None = "train", file: str = "metrics.jsonl") -> list[dict[str, Any]]:
+    """The run's records of one kind, or all, without what the clock says."""
+    path = run_dir / file
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     parsed = [json.loads(line) for line in lines if line.endswith("\n")]
     return [
         {key: value for key, value in record.items() if not key.startswith("time/")}
         for record in parsed
-        if record["kind"] == kind
+        if kind is None or record["kind"] == kind
     ]

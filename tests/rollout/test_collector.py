@@ -217,13 +217,25 @@ def test_giving_up_names_domains_and_what_to_change():
 
 def test_a_step_may_be_left_out_and_is_counted():
     collected = collector(lambda *_: "0", max_rounds=2, on_exhausted="skip").collect(stage(prompts=4), 0)
-    assert collected.groups == []
+    assert collected.groups == [] and collected.updates == 0
+    assert collected.metrics["rollout/no_group_taught"] == 1
     assert collected.metrics["rollout/exhausted"] == 1
     assert collected.metrics["rollout/kept_groups"] == 0
     assert collected.metrics["rollout/rounds"] == 2
     assert collected.metrics["reward/sampled_mean"] == 0
     assert "reward/kept_mean" not in collected.metrics
     assert len(collected.examples) == 4
+
+
+def test_updates_that_can_be_filled_are_made_even_when_the_step_cannot():
+    """One round of 4 prompts, of which 0 teaches nothing: 3 of 4 groups, enough for one of two updates of 2."""
+    answer = lambda prompt, sample: "0" if prompt.uid == "0" else str(sample)  # noqa: E731
+    collected = collector(answer, max_rounds=1, on_exhausted="skip").collect(stage(prompts=4), 0)
+    assert collected.updates == 1
+    assert uids(collected) == ["1", "2"]
+    assert collected.metrics["rollout/exhausted"] == 1
+    assert collected.metrics["rollout/no_group_taught"] == 0
+    assert collected.metrics["rollout/surplus_groups"] == 1
 
 
 def test_an_engine_that_forgets_a_sample_is_found_out():

@@ -49,8 +49,8 @@ def test_a_line_tells_the_step_in_a_fixed_order():
 
 
 def test_a_skipped_step_says_so():
-    assert line_of(3, 9, "s1", {"rollout/no_group_taught": 1.0, "reward/sampled_mean": 0.0}) == (
-        "step 3/9 s1 | no group taught, policy unchanged | reward 0.000"
+    assert line_of(3, 9, "s1", {"rollout/step_left_out": 1.0, "reward/sampled_mean": 0.0}) == (
+        "step 3/9 s1 | too few groups taught, policy unchanged | reward 0.000"
     )
 
 

@@ -146,6 +146,13 @@ def test_a_disk_that_gets_full_is_told_leaves_nothing_and_the_stream_is_taken_to
     assert next(remaining, None) is None
 
 
+def test_the_stream_is_taken_to_its_end_also_when_there_is_no_model_to_be_like(qwen2_folder, tmp_path):
+    remaining = iter(stream(qwen2_folder))
+    with pytest.raises(WeightsError):
+        write_hf_folder(tmp_path / "copy", remaining, like=tmp_path / "nowhere")
+    assert next(remaining, None) is None
+
+
 def test_a_missing_tensor_an_unknown_one_and_a_wrong_shape_are_all_listed(copied):
     def change(tensors):
         del tensors["model.layers.1.self_attn.k_proj.bias"]

@@ -1,7 +1,7 @@
 import pytest
 
 from nemo_prorl.errors import WeightsError
-from nemo_prorl.weights.new_folder import new_folder
+from nemo_prorl.weights.new_folder import new_folder, refuse_to_replace
 
 
 def write(path, text="new", overwrite=False, needs_bytes=0):
@@ -36,6 +36,15 @@ def test_a_folder_that_is_no_model_is_never_overwritten(tmp_path):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(WeightsError, match=r"holds thesis\.tex but no config\.json"):
         write(tmp_path, overwrite=True)
+
+
+def test_what_will_be_refused_can_be_asked_before(tmp_path):
+    refuse_to_replace(tmp_path / "model", overwrite=True)
+    assert not list(tmp_path.iterdir())
+    write(tmp_path / "model")
+    refuse_to_replace(tmp_path / "model", overwrite=True)
+    with pytest.raises(WeightsError, match="model is not empty"):
+        refuse_to_replace(tmp_path / "model", overwrite=False)
 
 
 def test_a_file_in_its_place_is_refused(tmp_path):

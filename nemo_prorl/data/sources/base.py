@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from nemo_prorl.data.prompt import Row
@@ -41,8 +41,10 @@ class Source(Protocol):
         ...
 
 
-def first_of_each_task(source: Source, per_task: int) -> Iterator[Row]:
-    """The first `per_task` rows of each task whose questions differ, in the source's order.
+def first_of_each_task(
+    source: Source, per_task: int, usable: Callable[[Row], bool] = lambda row: True
+) -> Iterator[Row]:
+    """The first `per_task` usable rows of each task whose questions differ, in the source's order.
 
     A finite source gives what it has.
 
@@ -59,10 +61,11 @@ def first_of_each_task(source: Source, per_task: int) -> Iterator[Row]:
         key = question_key(row.messages)
         if missing[row.task] and key not in seen:
             seen.add(key)
-            missing[row.task] -= 1
-            in_vain = 0
-            yield row
-            continue
+            if usable(row):
+                missing[row.task] -= 1
+                in_vain = 0
+                yield row
+                continue
         in_vain += 1
         if source.size is None and in_vain >= PATIENCE * len(missing):
             short = {task: per_task - count for task, count in missing.items() if count}

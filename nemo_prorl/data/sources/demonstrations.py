@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import lcm
 from random import Random
 from typing import Annotated, Any, Protocol
@@ -27,14 +27,23 @@ DEMONSTRATIONS = {
 
 @dataclass(frozen=True)
 class Demonstration:
-    """A chat that ends with the user, and the response to imitate, without the end token."""
+    """A chat that ends with the user, and the response to imitate, without the end token.
+
+    `where` it stands, such as path:line, is for messages to the user; "" for one that is made on the fly.
+    """
 
     messages: tuple[Message, ...]
     response: str
+    where: str = field(default="", compare=False)
 
 
 class DemonstrationSource(Protocol):
     """Demonstrations by number, without end: after its last one, a finite source starts over in another order."""
+
+    @property
+    def size(self) -> int | None:
+        """Demonstrations of one epoch: any so many on end are all that there are. None: ever new ones."""
+        ...
 
     def row(self, index: int) -> Demonstration: ...
 
@@ -82,7 +91,7 @@ class JsonlDemonstrations:
             raise DataError(f"{where}: a row needs a text as 'response', or a last message of the assistant")
         if not messages or messages[-1]["role"] == "assistant":
             raise DataError(f"{where}: the message before the response must be the user's")
-        return Demonstration(messages, response)
+        return Demonstration(messages, response, where)
 
 
 class ReasoningGymDemonstrations:
@@ -120,6 +129,10 @@ class ReasoningGymDemonstrations:
             held_out = ReasoningGymSource("demonstrations.held_out", seed=held_out_seed, **look)
             rows = first_of_each_task(held_out, held_out_per_task)
             self._held_out = frozenset(question_key(row.messages) for row in rows)
+
+    @property
+    def size(self) -> None:
+        """Without end: also a bounded number of problems is asked in ever new company."""
 
     def row(self, index: int) -> Demonstration:
         rng = Random(f"{self._seed}/demonstration/{index}")

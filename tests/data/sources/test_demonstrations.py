@@ -152,6 +152,15 @@ def test_the_last_message_may_be_the_response(file):
     assert JsonlDemonstrations(path=path).row(5) == Demonstration((ASK,), "!")
 
 
+def test_a_demonstration_of_a_file_knows_its_line_and_one_made_on_the_fly_none(file):
+    rows = JsonlDemonstrations(path=file({"messages": [ASK], "response": "!"}))
+    assert rows.size == 1
+    assert rows.row(0).where.endswith("demonstrations.jsonl:1")
+    made = ReasoningGymDemonstrations(tasks={"lcm": {}}, size=3)
+    assert made.size is None
+    assert made.row(0).where == ""
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
