@@ -76,6 +76,10 @@ def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
         rollout = configured(as_knobs(config.rollout), ROLLOUT_ENGINES, "rollout")(
             model_path=Path(config.model.path), tokenizer=tokenizer, device=engine.runtime.device
         )
+        export = Export(config.export, Path(config.model.path), world)
+        export_to = Path(config.run.dir) / "export" if config.export.at_end else None
+        if export_to is not None:
+            export.check(export_to)  # now rather than after weeks
         actor = MegatronActor(
             model=engine.model,
             schedule=engine.schedule,
@@ -84,7 +88,7 @@ def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
             engine=rollout,
             loss=loss_from(config.loss),
             checkpoints=Checkpoints(_checkpoints(config.run), engine.runtime, keep_last=config.checkpoint.keep_last),
-            export=Export(config.export, Path(config.model.path), world),
+            export=export,
         )
         collector = Collector(
             engine=rollout, pool=pool, mixture=mixture, world=world, budget=config.sampling, run_seed=config.run.seed
@@ -111,7 +115,7 @@ def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
             metrics=metrics,
             progress=stack.enter_context(Progress(recipe.steps, is_main=world.is_main)),
             world=world,
-            export_to=Path(config.run.dir) / "export" if config.export.at_end else None,
+            export_to=export_to,
         )
 
 
@@ -219,6 +223,7 @@ def data_from(config: ProRLConfig, tokenizer: Tokenizer) -> tuple[Mixture, list[
         tokenizer,
         problems_per_task=config.validation.problems_per_task,
         max_prompt_tokens=config.data.max_prompt_tokens,
+        long_prompts=config.data.long_prompts,
     )
     mixture = Mixture(
         {name: (_source(name, source, "sources"), source.weight) for name, source in config.data.sources.items()},

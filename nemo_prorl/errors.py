@@ -10,7 +10,7 @@
     ├── RolloutError                     6   no groups that teach within the cap, or an engine that misbehaves
     ├── VerifierError                    7   verifiers fail so often that rewards can't be trusted
     ├── TrainingError                    8   the update itself is wrong: not-a-number loss or gradient
-    └── RunFolderError                   9   a file of run.dir can't be written while the run goes on: a full disk, mostly
+    └── RunFolderError                   9   a file of run.dir can't be written any more: a full disk, mostly
 
 Every message says where, what was found, what is allowed, and what to do. Text from a model is never an error.
 """

@@ -128,10 +128,9 @@ def test_an_export_folder_of_something_else_is_found_before_the_first_step(
 ) -> None:
     (tmp_path / "run" / "export").mkdir(parents=True)
     (tmp_path / "run" / "export" / "thesis.tex").touch()
-    with start(settings(model, demonstrations, tmp_path / "run"), tmp_path / "logs", ranks=2) as command:
-        assert command.wait() == [4, 4], command.output() + command.output(1)
-        for rank in (0, 1):
-            assert "holds thesis.tex but no config.json" in command.output(rank)
-            assert "Traceback" not in command.output(rank)
+    with start(settings(model, demonstrations, tmp_path / "run"), tmp_path / "logs") as command:
+        assert command.wait() == [4], command.output()
+        assert "holds thesis.tex but no config.json" in command.output()
+        assert "Traceback" not in command.output()
     assert records(tmp_path / "run", "sft") == []
     assert (tmp_path / "run" / "export" / "thesis.tex").exists()

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 
 from nemo_prorl.errors import CheckpointError
 from nemo_prorl.megatron.checkpoint import Checkpoints
@@ -88,13 +89,20 @@ def checkpointer(
         yield store, lambda step: store.save(step, run.model, optimizer, {}, {"step": step})
 
 
-def torn(folder: Path, checkpoints: Path, kind: str) -> dict[str, Any]:
-    """Which checkpoint is found after the newest of two was damaged, and what is said about it."""
+@contextmanager
+def heard() -> Iterator[list[str]]:
+    """What the library logs meanwhile."""
     messages: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
     logging.getLogger("nemo_prorl").addHandler(handler)
-    with checkpointer(folder, {}, checkpoints) as (store, save):
+    yield messages
+    logging.getLogger("nemo_prorl").removeHandler(handler)
+
+
+def torn(folder: Path, checkpoints: Path, kind: str) -> dict[str, Any]:
+    """Which checkpoint is found after the newest of two was damaged, and what is said about it."""
+    with checkpointer(folder, {}, checkpoints) as (store, save), heard() as messages:
         save(1), save(2)
         newest = store.newest()
         assert newest is not None
@@ -102,9 +110,7 @@ def torn(folder: Path, checkpoints: Path, kind: str) -> dict[str, Any]:
         if kind == "truncated":
             os.truncate(largest_file, largest_file.stat().st_size - 1)
         elif kind == "altered":
-            content = bytearray(largest_file.read_bytes())
-            content[len(content) // 2] ^= 1
-            largest_file.write_bytes(content)
+            alter(newest)
         elif kind == "lacks a file":
             largest_file.unlink()
         elif kind == "lacks its manifest":
@@ -160,3 +166,86 @@ def refused(folder: Path, other: Path, checkpoints: Path) -> list[str]:
             except CheckpointError as error:
                 messages.append(str(error))
     return messages
+
+
+def alter(checkpoint: Path) -> None:
+    """Flip one bit of its largest file."""
+    largest_file = max(checkpoint.iterdir(), key=lambda path: path.stat().st_size)
+    content = bytearray(largest_file.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest_file.write_bytes(content)
+
+
+def left_behind(folder: Path, checkpoints: Path) -> list[tuple[list[str], str | None]]:
+    """What is there, and what is the newest, as a run with keep_last=1 goes on from before broken checkpoints."""
+    told = []
+
+    def tell(store: Checkpoints) -> None:
+        found = store.newest()
+        told.append((sorted(path.name for path in checkpoints.glob("iter_*")), found and found.name))
+
+    with checkpointer(folder, {}, checkpoints, keep_last=2) as (store, save):
+        path = save(5)
+        alter(save(10))
+        tell(store)
+    with checkpointer(folder, {}, checkpoints, keep_last=1) as (store, save):
+        tell(store)
+        # A killed run was removing these two, and has left something in them.
+        for name in ("iter_0000005.partial", "iter_0000010.partial", "iter_0000006.replaced.partial"):
+            (checkpoints / name / "inside").mkdir(parents=True)
+        save(6)
+        tell(store)
+        path = save(8)
+    with checkpointer(folder, {}, checkpoints, keep_last=2) as (store, save):
+        save(9)
+        alter(checkpoints / "iter_0000009")
+        assert store.newest() == path
+        save(12)  # were the broken one counted, the one before it would go
+        tell(store)
+        alter(checkpoints / "iter_0000012")
+        save(12)  # in the place of a broken one
+        tell(store)
+    return told
+
+
+def all_broken(folder: Path, settings: Mapping[str, Any], checkpoints: Path) -> list[str | None]:
+    """What `newest` says without a checkpoint, with one that was never finished, and with broken ones only."""
+    told = []
+
+    def tell(store: Checkpoints) -> None:
+        try:
+            found = store.newest()
+            told.append(found and found.name)
+        except CheckpointError as error:
+            told.append(str(error))
+
+    with checkpointer(folder, settings, checkpoints) as (store, save):
+        tell(store)
+        one, other = save(1), save(2)
+        if int(os.environ["RANK"]) == 0:
+            alter(one), (other / "manifest.json").unlink()
+            checkpoints.rename(checkpoints.with_name("elsewhere"))
+            (checkpoints / "iter_0000003.partial").mkdir(parents=True)
+        dist.barrier()
+        tell(store)
+        if int(os.environ["RANK"]) == 0:
+            checkpoints.rename(checkpoints.with_name("empty"))
+            checkpoints.with_name("elsewhere").rename(checkpoints)
+        dist.barrier()
+        tell(store)
+        if int(os.environ["RANK"]) == 0:
+            checkpoints.rename(checkpoints.with_name("elsewhere"))
+            checkpoints.write_text("a file")
+        dist.barrier()
+        tell(store)
+    return told
+
+
+def untidy(folder: Path, checkpoints: Path) -> dict[str, Any]:
+    """A save where neither the pointer can be written nor an old checkpoint removed."""
+    with checkpointer(folder, {}, checkpoints, keep_last=1) as (store, save), heard() as messages:
+        (checkpoints / "latest_checkpointed_iteration.txt" / "inside").mkdir(parents=True)
+        save(1)
+        (checkpoints / "iter_0000001.partial").write_text("a file where a folder is to go")
+        path = save(2)
+        return {"saved": path.name, "newest": store.newest() == path, "messages": messages}

@@ -91,7 +91,10 @@ def beside_torch(folder: Path) -> dict[str, Any]:
             for group in beside.param_groups:
                 group["lr"] = 1e-2 * (number + 1) / 2
             beside.step()
-            assert abs(optimizer.step()["optimizer/grad_norm"] - norm.item()) < 1e-5 * norm.item()
+            told = optimizer.step()
+            for name in ("optimizer/grad_norm", "optimizer/grad_norm_max"):
+                assert abs(told[name].value - norm.item()) < 1e-5 * norm.item()
+            assert told["optimizer/grad_norm"].count == 1
         ours = {name: parameter.detach().clone() for name, parameter in named.items()}
         return {"ours": ours, "torch": {name: copy.detach() for name, copy in copies.items()}, "clipped": clipped}
 
@@ -105,3 +108,30 @@ def learning_rates(folder: Path) -> list[float]:
             optimizer.updates = updates
             rates.append(optimizer.lr)
         return rates
+
+
+class FusedLike(torch.optim.Optimizer):
+    """Stands in for an Adam that is not torch's, as far as moments go: it has none until it is told to."""
+
+    def __init__(self, groups: list[dict[str, Any]]) -> None:
+        super().__init__([torch.zeros(1)], {"lr": 1.0})
+        self.param_groups = groups  # a cut out part of a buffer is none that torch would take
+
+
+def moments_of_another_adam(folder: Path, settings: Mapping[str, Any]) -> list[list[tuple[list[str], bool]]]:
+    """Of each part after a reset, for each parameter: names in its state, and whether all is zero and of its shape."""
+    with engine(folder, settings) as run:
+        optimizer = run.optimizer()
+        parts = getattr(optimizer.megatron, "chained_optimizers", [optimizer.megatron])
+        for part in parts:
+            part.optimizer = FusedLike(part.optimizer.param_groups)
+        optimizer.reset()
+        return [
+            [
+                (sorted(state), all(torch.equal(tensor, torch.zeros_like(parameter)) for tensor in state.values()))
+                for group in part.optimizer.param_groups
+                for parameter in group["params"]
+                for state in [part.optimizer.state[parameter]]
+            ]
+            for part in parts
+        ]

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 from nemo_prorl.config.schema import MegatronConfig
 from nemo_prorl.errors import ConfigError
@@ -30,6 +31,12 @@ def behind_the_door() -> dict[str, Any]:
         for (name, key), value in before.items()
         if vars(owners[name]).get(key) is not value and not key.startswith("_") and not isinstance(value, ModuleType)
     ]
+    added = [
+        f"{name}.{key}"
+        for name, owner in owners.items()
+        for key in vars(owner)
+        if (name, key) not in before and not key.startswith("_") and not isinstance(vars(owner)[key], ModuleType)
+    ]
     import megatron.core.transformer.moe.router as late_module
     import megatron.core.utils as early_module
 
@@ -40,6 +47,7 @@ def behind_the_door() -> dict[str, Any]:
         error = type(raised).__name__
     return {
         "changed in torch": changed,
+        "added to torch": added,
         "megatron makes tensors on": early_module.torch.zeros(1, device="cuda").device.type,
         "megatron's late modules see the proxy": late_module.torch is early_module.torch is not torch,
         "cuda for us": error,
@@ -84,3 +92,12 @@ def twice() -> list[int]:
 
 def fails() -> str:
     return os.environ["RANKS"]
+
+
+def time_limits(settings: Mapping[str, Any]) -> set[float]:
+    """Minutes after which a collective of any process group gives up."""
+    with Runtime.start(MegatronConfig(**settings), seed=0, torch_threads=1):
+        groups = list(dist.distributed_c10d._world.pg_map)
+        assert len(groups) > 1
+        backends = [group._get_backend(torch.device("cpu")) for group in groups]
+        return {backend.options._timeout.total_seconds() / 60 for backend in backends}

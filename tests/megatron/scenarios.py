@@ -187,7 +187,8 @@ def update(run: Engine, optimizer: PolicyOptimizer, rows: TokenRows, weights_BT:
     """One update on this rank's rows; what it says."""
     optimizer.zero_grad()
     mean, _ = run.schedule.train(rows, TEMPERATURE, WeightedLoss(rows, weights_BT))
-    return {"loss": mean.value, **optimizer.step()}
+    told = {name: value if isinstance(value, float) else value.value for name, value in optimizer.step().items()}
+    return {"loss": mean.value, **told}
 
 
 def own_batch(run: Engine, seed: int = 0) -> tuple[TokenRows, Tensor]:

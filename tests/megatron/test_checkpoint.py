@@ -124,3 +124,35 @@ def test_a_checkpoint_that_does_not_fit_is_refused(folder, tmp_path):
     messages = run_ranks(scenarios.refused, 1, folder, other, tmp_path / "checkpoints")[0]
     assert len(messages) == 2
     assert all("iter_0000001 does not fit this run" in message for message in messages)
+
+
+def test_a_broken_future_is_removed_and_keeps_no_whole_checkpoint_out(folder, tmp_path):
+    """10 is broken, so the run goes on from 5: the next save leaves 6, not the broken 10, whatever lies about."""
+    assert run_ranks(scenarios.left_behind, 1, folder, tmp_path)[0] == [
+        (["iter_0000005", "iter_0000010"], "iter_0000005"),
+        (["iter_0000005", "iter_0000010"], "iter_0000005"),
+        (["iter_0000006"], "iter_0000006"),
+        (["iter_0000008", "iter_0000012"], "iter_0000012"),
+        (["iter_0000008", "iter_0000012"], "iter_0000012"),
+    ]
+
+
+@pytest.mark.parametrize(("count", "settings"), [(1, {}), (2, {"tensor_parallel_size": 2})])
+def test_a_run_whose_checkpoints_are_all_broken_does_not_begin_anew(folder, tmp_path, count, settings):
+    told = run_ranks(scenarios.all_broken, count, folder, settings, tmp_path / "checkpoints")
+    assert all(rank == told[0] for rank in told)
+    nothing, unfinished, broken, unreadable = told[0]
+    assert nothing is None
+    assert unfinished is None
+    assert f"no whole checkpoint among the 2 in {tmp_path / 'checkpoints'}" in broken
+    assert "iter_0000002: manifest.json is missing" in broken
+    assert "checksum" in broken
+    assert "choose another run.dir, or delete the folder" in broken
+    assert "can't be read: NotADirectoryError" in unreadable
+
+
+def test_what_can_not_be_tidied_up_is_a_warning(folder, tmp_path):
+    told = run_ranks(scenarios.untidy, 1, folder, tmp_path)[0]
+    assert (told["saved"], told["newest"]) == ("iter_0000002", True)
+    for words in ("latest_checkpointed_iteration.txt can't be brought up", "iter_0000001 can't be removed"):
+        assert any(words in message for message in told["messages"]), words

@@ -70,3 +70,11 @@ def test_the_learning_rate_rises_then_falls(folder):
     """lr 1, 2 warm-up updates, 6 in all, down to a half: 0.5, 1, then 1, 7/8, 6/8, 5/8, and 1/2 for ever."""
     rank = run_ranks(optimizer_scenarios.learning_rates, 1, folder)[0]
     assert rank == pytest.approx([0.5, 1.0, 1.0, 0.875, 0.75, 0.625, 0.5, 0.5])
+
+
+@pytest.mark.parametrize("settings", [{}, {"precision": "bf16"}, {"distributed_optimizer": True}])
+def test_after_a_reset_any_adam_has_moments(folder, settings):
+    """A checkpoint that is taken then holds them, also where Transformer Engine's stands in for torch's."""
+    for part in run_ranks(optimizer_scenarios.moments_of_another_adam, 1, folder, settings)[0]:
+        assert part
+        assert all(found == (["exp_avg", "exp_avg_sq"], True) for found in part)

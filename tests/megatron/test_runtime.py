@@ -48,3 +48,8 @@ def test_cuda_that_is_not_there_is_refused():
 def test_an_error_in_one_rank_is_told_with_its_traceback():
     with pytest.raises(RankFailed, match=r"(?s)rank 0 of 1 failed.*KeyError.*RANKS"):
         run_ranks(scenarios.fails, 1)
+
+
+def test_every_process_group_has_the_time_limit():
+    settings = {"collective_timeout_minutes": 7.5, "tensor_parallel_size": 2}
+    assert run_ranks(scenarios.time_limits, 2, settings) == [{7.5}, {7.5}]

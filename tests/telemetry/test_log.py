@@ -6,7 +6,8 @@ from datetime import datetime
 
 import pytest
 
-from nemo_prorl.telemetry.log import configure_logging
+from nemo_prorl.errors import ConfigError
+from nemo_prorl.telemetry.log import configure_logging, configure_run_logging
 
 
 @pytest.fixture
@@ -79,3 +80,13 @@ def test_configuring_again_replaces_instead_of_doubling(configured, capsys):
     configured(0)
     logging.getLogger("nemo_prorl").info("once")
     assert capsys.readouterr().err.count("once") == 1
+
+
+def test_a_run_folder_that_can_not_be_logged_to_is_refused_and_the_log_stays(configured, tmp_path):
+    file = configured(0)
+    run_dir = tmp_path / "run"
+    run_dir.write_text("a file")
+    with pytest.raises(ConfigError, match=rf"run.dir={run_dir} can't be used: .*; choose another run.dir"):
+        configure_run_logging(run_dir, "INFO")
+    logging.getLogger("nemo_prorl").info("still here")
+    assert "still here" in file.read_text()

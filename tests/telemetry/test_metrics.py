@@ -1,7 +1,9 @@
 """Metrics of a step add up, and the log is exact, loud about what isn't a number, and written by one rank."""
 
+import errno
 import math
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from nemo_prorl.algorithm.reduction import Max, Mean, Min
 from nemo_prorl.config.schema import TelemetryConfig
 from nemo_prorl.data.prompt import Prompt
 from nemo_prorl.data.trajectory import Completion, Group, Verdict
-from nemo_prorl.errors import ConfigError, TrainingError
+from nemo_prorl.errors import ConfigError, RunFolderError, TrainingError
 from nemo_prorl.telemetry.metrics import MetricsLog, StepMetrics
 from nemo_prorl.telemetry.records import read_records
 
@@ -134,3 +136,54 @@ def test_a_missing_package_is_named_with_what_to_do(tmp_path, is_main):
     config = TelemetryConfig(tensorboard=False, wandb_project="p")
     with pytest.raises(ConfigError, match=r"telemetry.wandb_project='p'.*pip install wandb.*wandb_project=null"):
         MetricsLog(tmp_path, config, is_main=is_main, resolved={})
+
+
+def test_of_several_updates_mean_and_largest_gradient_stay():
+    metrics = StepMetrics()
+    for norm in (1.0, 6.0, 2.0):
+        metrics.add({"optimizer/grad_norm": mean(norm, 1), "optimizer/grad_norm_max": Max(torch.tensor(norm))})
+    assert metrics.values() == {"optimizer/grad_norm": 3.0, "optimizer/grad_norm_max": 6.0}
+
+
+@pytest.mark.parametrize("in_the_way", [".", "config.yaml", "tensorboard"])
+def test_a_run_folder_that_can_not_be_used_is_refused(tmp_path, in_the_way):
+    """A file where the folder is to be, a folder where the configuration, a file where TensorBoard's folder."""
+    run_dir = tmp_path / "run"
+    if in_the_way == ".":
+        run_dir.write_text("a file")
+    elif in_the_way == "config.yaml":
+        (run_dir / in_the_way / "inside").mkdir(parents=True)
+    else:
+        pytest.importorskip("tensorboard")
+        run_dir.mkdir()
+        (run_dir / in_the_way).write_text("a file")
+    config = TelemetryConfig(tensorboard=in_the_way == "tensorboard")
+    with (
+        MetricsLog(run_dir, config, is_main=True, resolved={}) as metrics,
+        pytest.raises(ConfigError, match=rf"run.dir={run_dir} can't be used: .*; choose another run.dir"),
+    ):
+        metrics.resume(None)
+
+
+class FullDisk:
+    """A sink that can't write, and says so at its end too."""
+
+    place = Path("tensorboard")
+
+    def write(self, step, values):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def close(self):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_sink_that_can_not_write_ends_the_run_with_its_own_name(tmp_path, caplog):
+    with (
+        pytest.raises(RunFolderError, match=r"tensorboard can't be written: No space left on device"),
+        MetricsLog(tmp_path, QUIET, is_main=True, resolved={}) as metrics,
+    ):
+        metrics.resume(None)
+        metrics._sinks = (FullDisk(),)
+        metrics.write(1, {"a": 1.0})
+    assert "the last metrics may be missing in tensorboard" in caplog.text
+    assert len(read_records(tmp_path / "metrics.jsonl")) == 1

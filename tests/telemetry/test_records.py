@@ -2,10 +2,12 @@
 
 import json
 import logging
+import resource
+from contextlib import contextmanager
 
 import pytest
 
-from nemo_prorl.errors import DataError
+from nemo_prorl.errors import DataError, RunFolderError
 from nemo_prorl.telemetry.records import RecordFile, read_records
 
 
@@ -113,3 +115,44 @@ def test_records_are_read_by_kind(path):
 def test_appending_to_a_closed_file_says_what_to_do(path):
     with pytest.raises(DataError, match=r"resume\(\)"):
         RecordFile(path).append({"step": 1})
+
+
+@contextmanager
+def full_disk(limit):
+    """Inside, no file may grow beyond `limit` bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_named_with_what_to_do_and_costs_one_record(path):
+    write(path, 0, 1)
+    records = RecordFile(path)
+    records.resume(1)
+    with full_disk(path.stat().st_size + 5):
+        with pytest.raises(
+            RunFolderError, match=r"metrics.jsonl can't be written: File too large.*Make room"
+        ) as raised:
+            records.append({"step": 2, "kind": "train"})
+        records.close()  # raises no second error that would hide the first
+    assert raised.value.exit_code == 9
+    records.resume(5)
+    records.append({"step": 2, "kind": "train"})
+    records.close()
+    assert [r["step"] for r in read_records(path)] == [0, 1, 2]
+
+
+def test_a_disk_that_is_full_at_the_start_keeps_the_record(path):
+    write(path, 0, 1)
+    with full_disk(5), pytest.raises(RunFolderError, match=r"metrics.jsonl can't be written"):
+        RecordFile(path).resume(1)
+    assert [r["step"] for r in read_records(path)] == [0, 1]
+
+
+def test_a_record_where_a_folder_lies_is_refused(path):
+    path.mkdir(parents=True)
+    with pytest.raises(RunFolderError, match=r"metrics.jsonl can't be written: Is a directory"):
+        RecordFile(path).resume(None)
