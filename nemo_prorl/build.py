@@ -18,6 +18,7 @@ from nemo_prorl.algorithm.objective import OBJECTIVES
 from nemo_prorl.algorithm.policy_loss import PolicyLoss
 from nemo_prorl.algorithm.reduction import AGGREGATIONS
 from nemo_prorl.algorithm.reset import AtEntry, EveryKSteps
+from nemo_prorl.config.identity import RunIdentity
 from nemo_prorl.config.schema import (
     LossConfig,
     ProRLConfig,
@@ -50,7 +51,7 @@ from nemo_prorl.rollout.engine import ROLLOUT_ENGINES
 from nemo_prorl.sft import SupervisedTrainer
 from nemo_prorl.telemetry.metrics import MetricsLog
 from nemo_prorl.telemetry.progress import Progress
-from nemo_prorl.trainer import Cadence, ProRLTrainer, RunIdentity
+from nemo_prorl.trainer import Cadence, ProRLTrainer
 from nemo_prorl.verifiers.pool import VerifierPool
 from nemo_prorl.weights.architecture import Architecture
 from nemo_prorl.weights.hf_folder import TensorReader
@@ -111,7 +112,7 @@ def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
             validator=validator,
             recipe=recipe,
             cadence=Cadence(config.validation.every_steps, config.validation.at_start, config.checkpoint.every_steps),
-            identity=RunIdentity(model_identity(config.model.path), config.model_dump(mode="json")),
+            identity=_identity(config),
             metrics=metrics,
             progress=stack.enter_context(Progress(recipe.steps, is_main=world.is_main)),
             world=world,
@@ -138,6 +139,7 @@ def cold_start(config: SFTConfig) -> Iterator[SupervisedTrainer]:
             config=config.sft,
             checkpoints=Checkpoints(_checkpoints(config.run), engine.runtime, keep_last=config.checkpoint.keep_last),
             save_every=config.checkpoint.every_steps,
+            identity=_identity(config),
             metrics=metrics,
             progress=stack.enter_context(Progress(config.sft.steps, is_main=world.is_main)),
             world=world,
@@ -163,6 +165,10 @@ def _open_engine(config: ProRLConfig | SFTConfig, architecture: Architecture) ->
         with TensorReader(Path(config.model.path)) as reader:
             load_weights(model, reader)
         yield _Engine(runtime, model, Schedule(model, runtime))
+
+
+def _identity(config: ProRLConfig | SFTConfig) -> RunIdentity:
+    return RunIdentity(model_identity(config.model.path), config.model_dump(mode="json"))
 
 
 def _metrics_log(config: ProRLConfig | SFTConfig, world: World) -> MetricsLog:

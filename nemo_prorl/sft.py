@@ -16,6 +16,7 @@ from torch import Tensor
 
 from nemo_prorl.actor.export import Export
 from nemo_prorl.algorithm.reduction import Mean, Metric, token_mean
+from nemo_prorl.config.identity import RunIdentity
 from nemo_prorl.config.schema import SupervisedConfig
 from nemo_prorl.data.sources.demonstrations import DemonstrationSource, encode_demonstration
 from nemo_prorl.data.tokenizer import Tokenizer
@@ -50,6 +51,7 @@ class SupervisedTrainer:
         config: SupervisedConfig,
         checkpoints: Checkpoints,
         save_every: int | None,
+        identity: RunIdentity,
         metrics: MetricsLog,
         progress: Progress,
         world: World,
@@ -58,7 +60,7 @@ class SupervisedTrainer:
     ) -> None:
         self.model, self.schedule, self.optimizer = model, schedule, optimizer
         self.demonstrations, self.tokenizer, self.config, self.world = demonstrations, tokenizer, config, world
-        self.checkpoints, self.save_every = checkpoints, save_every
+        self.checkpoints, self.save_every, self.identity = checkpoints, save_every, identity
         self.metrics, self.progress, self.export, self.export_to = metrics, progress, export, export_to
         self.timer = Timer()
         self.step = 0
@@ -77,7 +79,8 @@ class SupervisedTrainer:
             self.metrics.write(self.step, values, kind="sft")
             self.progress.step(self.step, "cold start", values)
             if self.step == self.config.steps or (self.save_every and self.step % self.save_every == 0):
-                self.checkpoints.save(self.step, self.model, self.optimizer, {}, {"step": self.step})
+                state = {"step": self.step, **self.identity.as_state()}
+                self.checkpoints.save(self.step, self.model, self.optimizer, {}, state)
         if self.export is not None:
             self.export(self.model, self.export_to)
 
@@ -138,7 +141,10 @@ class SupervisedTrainer:
         """Go on from the newest whole checkpoint, if there is one."""
         newest = self.checkpoints.newest()
         if newest is not None:
-            self.step = self.checkpoints.restore(newest, self.model, self.optimizer, {})["step"]
+            restored = self.checkpoints.restore(newest, self.model, self.optimizer, {})
+            for change in self.identity.recognise(restored):
+                self.progress.say(f"since the checkpoint this has changed: {change}")
+            self.step = restored["step"]
         self.metrics.resume(self.step if newest is not None else None)
         self.progress.resume(self.step)
 

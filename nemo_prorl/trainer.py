@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ from nemo_prorl.actor.interface import PolicyActor
 from nemo_prorl.actor.phases import inference_phase, training_phase
 from nemo_prorl.algorithm.advantage import group_relative
 from nemo_prorl.algorithm.reduction import Metric
-from nemo_prorl.config.changes import changes
+from nemo_prorl.config.identity import RunIdentity
 from nemo_prorl.data.batch import RolloutBatch
 from nemo_prorl.data.mixture import Mixture
 from nemo_prorl.data.sampling import SamplingParams
@@ -64,18 +64,6 @@ class Cadence:
     validate_every: int | None = None
     validate_at_start: bool = True
     save_every: int | None = None
-
-
-@dataclass(frozen=True)
-class RunIdentity:
-    """What a run folder belongs to: a run of another model must not be taken for this one.
-
-    model     of the model that the run started from, see `weights.identity`
-    settings  the resolved configuration
-    """
-
-    model: str
-    settings: Mapping[str, Any]
 
 
 @dataclass
@@ -247,7 +235,7 @@ class ProRLTrainer:
         self.progress.resume(self.state.step)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"progressed": vars(self.state).copy(), "mixture": self.mixture.state_dict(), **asdict(self.identity)}
+        return {"progressed": vars(self.state).copy(), "mixture": self.mixture.state_dict(), **self.identity.as_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a saved state.
@@ -255,11 +243,7 @@ class ProRLTrainer:
         Raises:
             CheckpointError: it belongs to a run of another model, or to a longer recipe.
         """
-        if state["model"] != self.identity.model:
-            raise CheckpointError(
-                f"the run in this folder started from another model than model.path, which was "
-                f"{state['settings']['model']['path']} then; choose another run.dir, or give the model it started from"
-            )
+        changed = self.identity.recognise(state)
         self.state = Progressed(**state["progressed"])
         if self.state.step > self.recipe.steps:
             raise CheckpointError(
@@ -267,5 +251,5 @@ class ProRLTrainer:
                 "recipe; choose another run.dir, or a recipe that goes on from there"
             )
         self.mixture.load_state_dict(state["mixture"])
-        for change in changes(state["settings"], self.identity.settings):
+        for change in changed:
             self.progress.say(f"since the checkpoint this has changed: {change}")

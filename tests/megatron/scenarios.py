@@ -187,8 +187,12 @@ def update(run: Engine, optimizer: PolicyOptimizer, rows: TokenRows, weights_BT:
     """One update on this rank's rows; what it says."""
     optimizer.zero_grad()
     mean, _ = run.schedule.train(rows, TEMPERATURE, WeightedLoss(rows, weights_BT))
-    told = {name: value if isinstance(value, float) else value.value for name, value in optimizer.step().items()}
-    return {"loss": mean.value, **told}
+    return {"loss": mean.value, **step(optimizer)}
+
+
+def step(optimizer: PolicyOptimizer) -> dict[str, float]:
+    """An update by the gradients that are there; what it says, as numbers."""
+    return {name: value if isinstance(value, float) else value.value for name, value in optimizer.step().items()}
 
 
 def own_batch(run: Engine, seed: int = 0) -> tuple[TokenRows, Tensor]:
