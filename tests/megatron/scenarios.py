@@ -121,7 +121,7 @@ def trained(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
             if update == 0 and not run.model.config.distributed_optimizer:
                 with gradients_as_weights(run.model):
                     told["gradients"] = run.weights()
-            told[f"update {update}"] |= optimizer.step()
+            told[f"update {update}"] |= step(optimizer)
         told["weights"] = run.weights()
         return told
 
