@@ -5,6 +5,7 @@ What opens is closed by the `with` of `training` and `cold_start`, in the opposi
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -57,6 +58,8 @@ from nemo_prorl.weights.architecture import Architecture
 from nemo_prorl.weights.hf_folder import TensorReader
 from nemo_prorl.weights.identity import model_identity
 from nemo_prorl.world import World, world_size_from_environment
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -160,6 +163,10 @@ class _Engine:
 @contextmanager
 def _open_engine(config: ProRLConfig | SFTConfig, architecture: Architecture) -> Iterator[_Engine]:
     run, megatron = config.run, config.megatron
+    log.info(
+        "model %s (%s parameters), %d ranks, run folder %s",
+        *(config.model.path, f"{architecture.parameter_count:,}", world_size_from_environment(), run.dir),
+    )
     with Runtime.start(megatron, seed=run.seed, torch_threads=run.torch_threads) as runtime:
         model = build_model(architecture, megatron, runtime)
         with TensorReader(Path(config.model.path)) as reader:
@@ -168,7 +175,8 @@ def _open_engine(config: ProRLConfig | SFTConfig, architecture: Architecture) ->
 
 
 def _identity(config: ProRLConfig | SFTConfig) -> RunIdentity:
-    return RunIdentity(model_identity(config.model.path), config.model_dump(mode="json"))
+    command = "sft" if isinstance(config, SFTConfig) else "train"
+    return RunIdentity(command, model_identity(config.model.path), config.model_dump(mode="json"))
 
 
 def _metrics_log(config: ProRLConfig | SFTConfig, world: World) -> MetricsLog:

@@ -21,7 +21,8 @@ examples:
   prorl quickstart                                    everything in minutes on a small machine
   prorl train model.path=FOLDER --dry-run             what a run would do; builds nothing
   prorl train recipe=tiny model.path=FOLDER run.dir=runs/first
-  torchrun --nproc-per-node 2 -m nemo_prorl train recipe=tiny model.path=FOLDER megatron.tensor_parallel_size=2
+  torchrun --nproc-per-node 2 -m nemo_prorl train recipe=tiny model.path=FOLDER run.dir=runs/second \
+      megatron.tensor_parallel_size=2
   prorl sft sft=jsonl sft.source.path=FILE model.path=FOLDER
 
 `prorl COMMAND --help` says more. Errors are explained in a sentence; PRORL_TRACEBACK=1 shows where they come from."""
@@ -50,6 +51,8 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, that of the error's class, or 130 after Ctrl-C."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # so that "my_module:MyVerifier" is found beside where one works
     options, rest = _parser().parse_known_args(sys.argv[1:] if arguments is None else arguments)
     command = COMMANDS[options.command]
     if command.settings:

@@ -65,7 +65,8 @@ def check_knobs(target: Callable[..., Any], knobs: Mapping[str, Any], setting: s
             nearest = get_close_matches(key, allowed, n=1)
             hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
             raise SettingsError(
-                f"{setting}.{key} is not a knob of {target.__name__}.{hint} It has: "
+                f"{setting}.{key} is not a knob of {target.__name__}.{hint} If a file of "
+                f"conf/ sets it, leave it out by '~{setting}.{key}'. {target.__name__} has: "
                 f"{', '.join(sorted(allowed)) or 'none'}."
             )
         try:

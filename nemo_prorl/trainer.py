@@ -230,7 +230,9 @@ class ProRLTrainer:
         restored = self.actor.restore_checkpoint()
         if restored is not None:
             self.load_state_dict(restored)
-            self.progress.say(f"resumed after step {self.state.step}")
+            is_complete = self.state.step == self.recipe.steps
+            done = "complete, nothing is left to train" if is_complete else f"resumed after step {self.state.step}"
+            self.progress.say(f"the run in this folder is {done}")
         self.metrics.resume(self.state.step if restored is not None else None)
         self.progress.resume(self.state.step)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -123,11 +124,19 @@ class Command:
 
 
 def free_port() -> int:
-    """A port of this host that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of this host that nobody uses now, and that nobody is given by chance before our ranks take it.
+
+    Systems hand out ports above 32768 to whoever asks for any; and each test worker looks in a range of its own.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
+    while True:
+        port = 20_000 + 1_500 * worker + secrets.randbelow(1_500)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def _environment(rank: int, count: int, port: int) -> dict[str, str]:

@@ -57,6 +57,7 @@ class PolicyLoss:
         logp_BT, old_BT = masked(logprobs_BT, mask_BT), masked(old_logprobs_BT.detach(), mask_BT)
         advantage_BT = masked(advantages_BT, mask_BT)
         surrogate_BT = self.objective(logp_BT, old_BT, advantage_BT)
+        _check_shape("from the objective a loss", surrogate_BT, mask_BT)
         metrics = diagnostics.policy_step(logp_BT, old_BT, entropies_BT, mask_BT)
         bounds = clip_bounds(self.objective)
         if bounds is not None:

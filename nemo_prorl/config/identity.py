@@ -14,10 +14,12 @@ from nemo_prorl.errors import CheckpointError
 class RunIdentity:
     """Travels with every checkpoint.
 
+    command   the command that made it: train or sft
     model     of the model that the run started from, see `weights.identity`
     settings  the resolved configuration
     """
 
+    command: str
     model: str
     settings: Mapping[str, Any]
 
@@ -28,8 +30,13 @@ class RunIdentity:
         """What has changed in the settings since `state` was saved.
 
         Raises:
-            CheckpointError: it is the state of a run that started from another model.
+            CheckpointError: it is the state of another command, or of a run that started from another model.
         """
+        if state.get("command") != self.command:
+            raise CheckpointError(
+                f"the run in this folder is one of `prorl {state.get('command')}`, this is `prorl {self.command}`; "
+                "choose another run.dir"
+            )
         if state["model"] != self.model:
             raise CheckpointError(
                 f"the run in this folder started from another model than model.path, which was "

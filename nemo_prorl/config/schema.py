@@ -40,7 +40,9 @@ class Choice(BaseModel):
 
 
 class RunConfig(Closed):
-    dir: str = Field("runs/prorl", description="everything the run writes goes here; an existing run there is resumed")
+    dir: str = Field(
+        "runs/prorl", min_length=1, description="everything the run writes goes here; an existing run there is resumed"
+    )
     seed: int = Field(0, ge=0, description="of data order, sampling and fresh weights")
     torch_threads: int = Field(1, ge=1, description="CPU threads of torch in each rank")
 
@@ -233,7 +235,7 @@ class ProRLConfig(Closed):
             if self.data.max_prompt_tokens >= stage.context_tokens:
                 raise ValueError(
                     f"data.max_prompt_tokens={self.data.max_prompt_tokens} leaves no room for a response in stage "
-                    f"{name!r} with context_tokens={stage.context_tokens}"
+                    f"{name!r} with context_tokens={stage.context_tokens}; choose less than {stage.context_tokens}"
                 )
         return self
 

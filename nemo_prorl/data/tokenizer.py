@@ -78,7 +78,8 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text as it stands: no token is added before or after it."""
-        return list(self._backend(text, add_special_tokens=False)["input_ids"])
+        # verbose=False: a long prompt is judged by our own settings, not by a warning about the model's positions.
+        return list(self._backend(text, add_special_tokens=False, verbose=False)["input_ids"])
 
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
         """The text of ids, without the tokens that are marked special unless `skip_special` is False."""

@@ -114,7 +114,8 @@ def test_what_hydra_refuses_is_a_config_error_too(override, message):
 def test_settings_that_contradict_each_other_say_why():
     (found,) = problems("train", MODEL, "data.max_prompt_tokens=9000")
     assert found == (
-        "data.max_prompt_tokens=9000 leaves no room for a response in stage 'main' with context_tokens=8192"
+        "data.max_prompt_tokens=9000 leaves no room for a response in stage 'main' with context_tokens=8192; "
+        "choose less than 8192"
     )
     (found,) = problems("train", MODEL, "recipe.stages.main.prompts_per_update=100")
     assert found.startswith("recipe.stages.main: prompts_per_step=256 must be a multiple of prompts_per_update=100")

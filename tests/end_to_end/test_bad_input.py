@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from nemo_prorl.cli import main
-from tests.end_to_end.runs import ROOT, finish, records, settings, start
+from tests.end_to_end.runs import ROOT, finish, records, settings, start, write_problems
 from tests.processes import Command
 
 pytestmark = pytest.mark.end_to_end
@@ -50,7 +50,7 @@ def test_an_update_that_ranks_cannot_share_is_refused_before_anything_is_built(
 
 
 def test_empty_data_is_refused(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "empty.jsonl").write_text("")
+    write_problems(tmp_path / "empty.jsonl").write_text("")
     assert main(settings(model, tmp_path / "empty.jsonl", tmp_path / "run")) == 3
     assert "empty.jsonl" in capsys.readouterr().err
 
