@@ -118,7 +118,6 @@ def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
             identity=_identity(config),
             metrics=metrics,
             progress=stack.enter_context(Progress(recipe.steps, is_main=world.is_main)),
-            world=world,
             export_to=export_to,
         )
 
@@ -231,14 +230,7 @@ def loss_from(loss: LossConfig) -> PolicyLoss:
 
 def data_from(config: ProRLConfig, tokenizer: Tokenizer) -> tuple[Mixture, list[Prompt]]:
     """The training mixture, with the validation problems taken out of it, and those."""
-    validation_sources = {name: _source(name, source, "held_out") for name, source in config.data.held_out.items()}
-    prompts = held_out(
-        validation_sources,
-        tokenizer,
-        problems_per_task=config.validation.problems_per_task,
-        max_prompt_tokens=config.data.max_prompt_tokens,
-        long_prompts=config.data.long_prompts,
-    )
+    prompts = held_out_from(config, tokenizer)
     mixture = Mixture(
         {name: (_source(name, source, "sources"), source.weight) for name, source in config.data.sources.items()},
         tokenizer,
@@ -248,6 +240,17 @@ def data_from(config: ProRLConfig, tokenizer: Tokenizer) -> tuple[Mixture, list[
         exclude=question_keys(prompts),
     )
     return mixture, prompts
+
+
+def held_out_from(config: ProRLConfig, tokenizer: Tokenizer) -> list[Prompt]:
+    """The validation problems."""
+    return held_out(
+        {name: _source(name, source, "held_out") for name, source in config.data.held_out.items()},
+        tokenizer,
+        problems_per_task=config.validation.problems_per_task,
+        max_prompt_tokens=config.data.max_prompt_tokens,
+        long_prompts=config.data.long_prompts,
+    )
 
 
 def _source(name: str, source: SourceConfig, group: str) -> Source:

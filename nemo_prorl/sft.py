@@ -6,7 +6,6 @@ reward at all. A short cold start teaches it the form.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -29,8 +28,6 @@ from nemo_prorl.telemetry.metrics import MetricsLog, StepMetrics
 from nemo_prorl.telemetry.progress import Progress
 from nemo_prorl.telemetry.timer import Timer
 from nemo_prorl.world import World, gather_or_raise
-
-log = logging.getLogger(__name__)
 
 NAMED_AT_MOST = 5  # demonstrations that are too long, in a message
 

@@ -22,7 +22,6 @@ from nemo_prorl.rollout.collector import Collector
 from nemo_prorl.telemetry.metrics import MetricsLog, StepMetrics
 from nemo_prorl.telemetry.progress import Progress
 from nemo_prorl.telemetry.timer import Timer
-from nemo_prorl.world import World
 
 log = logging.getLogger(__name__)
 
@@ -94,12 +93,11 @@ class ProRLTrainer:
         identity: RunIdentity,
         metrics: MetricsLog,
         progress: Progress,
-        world: World,
         export_to: Path | None,
     ) -> None:
         self.actor, self.optimizer, self.collector, self.mixture = actor, optimizer, collector, mixture
         self.validator, self.recipe, self.cadence, self.identity = validator, recipe, cadence, identity
-        self.metrics, self.progress, self.world, self.export_to = metrics, progress, world, export_to
+        self.metrics, self.progress, self.export_to = metrics, progress, export_to
         self.timer = Timer()
         self.state = Progressed()
 
