@@ -107,17 +107,7 @@ class PackedSelfAttention(SelfAttention):
     ) -> tuple[Tensor, Tensor | None]:
         """hidden_states [l, 1, H] (l / TP with sequence parallelism) -> the same shape, and the projection's bias."""
         pack = packed_seq_params
-        assert pack.cos_lD is not None and pack.sin_lD is not None
-        mixed, _bias = self.linear_qkv(hidden_states)
-        groups = self.num_query_groups_per_partition
-        heads = self.num_attention_heads_per_partition // groups
-        mixed = mixed.view(len(mixed), groups, heads + 2, self.hidden_size_per_attention_head)
-        if not self.config.qk_layernorm:
-            query, key, value = _TurnedHeads.apply(mixed, pack.cos_lD, pack.sin_lD)
-        else:
-            query, key, value = mixed[:, :, :heads], mixed[:, :, heads], mixed[:, :, heads + 1]
-            query = _Turned.apply(self.q_layernorm(query), pack.cos_lD[:, None], pack.sin_lD[:, None])
-            key = _Turned.apply(self.k_layernorm(key), pack.cos_lD, pack.sin_lD)
+        query, key, value = self.heads(hidden_states, pack)
         query = query.flatten(1, 2)
         if self.checkpoint_core_attention and self.training:
             context = checkpoint(partial(self.core_attention, pack), False, query, key, value)
@@ -125,6 +115,20 @@ class PackedSelfAttention(SelfAttention):
             context = self.core_attention(pack, query, key, value)
         output: tuple[Tensor, Tensor | None] = self.linear_proj(context)
         return output
+
+    def heads(self, hidden_states: Tensor, pack: PackedInput) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries [l, groups, heads of each, D], keys and values [l, groups, D]; the first two are turned."""
+        assert pack.cos_lD is not None and pack.sin_lD is not None
+        mixed, _bias = self.linear_qkv(hidden_states)
+        groups = self.num_query_groups_per_partition
+        heads = self.num_attention_heads_per_partition // groups
+        mixed = mixed.view(len(mixed), groups, heads + 2, self.hidden_size_per_attention_head)
+        if not self.config.qk_layernorm:
+            turned: tuple[Tensor, Tensor, Tensor] = _TurnedHeads.apply(mixed, pack.cos_lD, pack.sin_lD)
+            return turned
+        query, key, value = mixed[:, :, :heads], mixed[:, :, heads], mixed[:, :, heads + 1]
+        query = _Turned.apply(self.q_layernorm(query), pack.cos_lD[:, None], pack.sin_lD[:, None])
+        return query, _Turned.apply(self.k_layernorm(key), pack.cos_lD, pack.sin_lD), value
 
 
 class PackedAttention(MegatronModule):
@@ -219,8 +223,8 @@ class _TurnedHeads(torch.autograd.Function):
     def forward(ctx: Any, mixed: Tensor, cos_lD: Tensor, sin_lD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         ctx.save_for_backward(cos_lD, sin_lD)
         query, key = torch.empty_like(mixed[:, :, :-2]), torch.empty_like(mixed[:, :, -2])
-        _turn(mixed[:, :, :-2], cos_lD[:, None], sin_lD[:, None], query)
-        _turn(mixed[:, :, -2], cos_lD, sin_lD, key)
+        rotate(mixed[:, :, :-2], cos_lD[:, None], sin_lD[:, None], query)
+        rotate(mixed[:, :, -2], cos_lD, sin_lD, key)
         return query, key, mixed[:, :, -1].contiguous()
 
     @staticmethod
@@ -229,8 +233,8 @@ class _TurnedHeads(torch.autograd.Function):
         query, key, value = gradients
         tokens, groups, heads, size = query.shape
         mixed = query.new_empty(tokens, groups, heads + 2, size)
-        _turn(query, cos_lD[:, None], -sin_lD[:, None], mixed[:, :, :-2])
-        _turn(key, cos_lD, -sin_lD, mixed[:, :, -2])
+        rotate(query, cos_lD[:, None], -sin_lD[:, None], mixed[:, :, :-2])
+        rotate(key, cos_lD, -sin_lD, mixed[:, :, -2])
         mixed[:, :, -1] = value
         return mixed, None, None
 
@@ -241,15 +245,15 @@ class _Turned(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, cos_lD: Tensor, sin_lD: Tensor) -> Tensor:
         ctx.save_for_backward(cos_lD, sin_lD)
-        return _turn(x, cos_lD, sin_lD, torch.empty_like(x))
+        return rotate(x, cos_lD, sin_lD, torch.empty_like(x))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         cos_lD, sin_lD = ctx.saved_tensors
-        return _turn(gradients[0], cos_lD, -sin_lD, torch.empty_like(gradients[0])), None, None
+        return rotate(gradients[0], cos_lD, -sin_lD, torch.empty_like(gradients[0])), None, None
 
 
-def _turn(x: Tensor, cos_lD: Tensor, sin_lD: Tensor, into: Tensor) -> Tensor:
+def rotate(x: Tensor, cos_lD: Tensor, sin_lD: Tensor, into: Tensor) -> Tensor:
     """Rotary embedding in the half-split form: x [l, ..., heads, D], cosines and sines [l, ..., D / 2]."""
     cos, sin = cos_lD.unsqueeze(-2).to(x.dtype), sin_lD.unsqueeze(-2).to(x.dtype)
     first, second = x.chunk(2, dim=-1)
