@@ -223,8 +223,8 @@ class _TurnedHeads(torch.autograd.Function):
     def forward(ctx: Any, mixed: Tensor, cos_lD: Tensor, sin_lD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         ctx.save_for_backward(cos_lD, sin_lD)
         query, key = torch.empty_like(mixed[:, :, :-2]), torch.empty_like(mixed[:, :, -2])
-        rotate(mixed[:, :, :-2], cos_lD[:, None], sin_lD[:, None], query)
-        rotate(mixed[:, :, -2], cos_lD, sin_lD, key)
+        _turn(mixed[:, :, :-2], cos_lD[:, None], sin_lD[:, None], query)
+        _turn(mixed[:, :, -2], cos_lD, sin_lD, key)
         return query, key, mixed[:, :, -1].contiguous()
 
     @staticmethod
@@ -233,8 +233,8 @@ class _TurnedHeads(torch.autograd.Function):
         query, key, value = gradients
         tokens, groups, heads, size = query.shape
         mixed = query.new_empty(tokens, groups, heads + 2, size)
-        rotate(query, cos_lD[:, None], -sin_lD[:, None], mixed[:, :, :-2])
-        rotate(key, cos_lD, -sin_lD, mixed[:, :, -2])
+        _turn(query, cos_lD[:, None], -sin_lD[:, None], mixed[:, :, :-2])
+        _turn(key, cos_lD, -sin_lD, mixed[:, :, -2])
         mixed[:, :, -1] = value
         return mixed, None, None
 
@@ -245,15 +245,15 @@ class _Turned(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, cos_lD: Tensor, sin_lD: Tensor) -> Tensor:
         ctx.save_for_backward(cos_lD, sin_lD)
-        return rotate(x, cos_lD, sin_lD, torch.empty_like(x))
+        return _turn(x, cos_lD, sin_lD, torch.empty_like(x))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         cos_lD, sin_lD = ctx.saved_tensors
-        return rotate(gradients[0], cos_lD, -sin_lD, torch.empty_like(gradients[0])), None, None
+        return _turn(gradients[0], cos_lD, -sin_lD, torch.empty_like(gradients[0])), None, None
 
 
-def rotate(x: Tensor, cos_lD: Tensor, sin_lD: Tensor, into: Tensor) -> Tensor:
+def _turn(x: Tensor, cos_lD: Tensor, sin_lD: Tensor, into: Tensor) -> Tensor:
     """Rotary embedding in the half-split form: x [l, ..., heads, D], cosines and sines [l, ..., D / 2]."""
     cos, sin = cos_lD.unsqueeze(-2).to(x.dtype), sin_lD.unsqueeze(-2).to(x.dtype)
     first, second = x.chunk(2, dim=-1)

@@ -22,8 +22,7 @@ from megatron.core.tensor_parallel.mappings import (
 )
 from torch import Tensor
 
-from nemo_prorl.megatron.attention import PackedInput, PackedSelfAttention, rotate
-from nemo_prorl.megatron.layout import chunk_height
+from nemo_prorl.megatron.attention import PackedInput, PackedSelfAttention
 from nemo_prorl.megatron.modules import PackedMLP
 from nemo_prorl.megatron.vocab_parallel import add_product
 
@@ -77,7 +76,7 @@ class _GatedMLP(torch.autograd.Function):
         x_NH, width = x.flatten(0, -2), len(gate_up_FH)
         out_NH = x.new_empty(len(x_NH), len(down_HF))
         # Without a backward pass to come a single chunk is enough.
-        kept_NF = x.new_empty(len(x_NH) if is_kept else min(len(x_NH), chunk_height(width, "cpu")), width)
+        kept_NF = x.new_empty(len(x_NH) if is_kept else min(len(x_NH), _height(width)), width)
         for rows in _chunks(len(x_NH), width):
             both_CF = kept_NF[rows] if is_kept else kept_NF[: len(x_NH[rows])]
             torch.mm(x_NH[rows], gate_up_FH.t(), out=both_CF)
@@ -108,51 +107,75 @@ class _GatedMLP(torch.autograd.Function):
 
 
 class _TurnedProjection(torch.autograd.Function):
-    """x [l, 1, H] -> queries and keys, turned, and values: [l, groups, heads, D], [l, groups, D] and [l, groups, D]."""
+    """x [l, 1, H] -> queries and keys, turned, and values: [l, groups, heads, D], [l, groups, D] and [l, groups, D].
+
+    For turning, the halves of a head's numbers are interleaved, queries and keys alike, which their products don't see:
+    then it is one multiplication of complex numbers, where slices of a few numbers each would take four times as long.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight_WH: Tensor, bias_W: Tensor | None, cos_lD: Tensor, sin_lD: Tensor, groups: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        ctx.save_for_backward(x, weight_WH, cos_lD, sin_lD)
-        ctx.has_bias = bias_W is not None
-        x_lH, size = x.flatten(0, -2), 2 * cos_lD.shape[1]
-        query = x.new_empty(len(x_lH), groups, len(weight_WH) // (groups * size) - 2, size)
-        key, value = x.new_empty(2, len(x_lH), groups, size).unbind(0)
+    ) -> tuple[Tensor, ...]:
+        x_lH, turn_lD = x.flatten(0, -2), torch.complex(cos_lD, sin_lD)[:, None]
+        order_W, sizes = _queries_keys_values(len(weight_WH), groups, 2 * cos_lD.shape[1])
+        ctx.save_for_backward(x, weight_WH, turn_lD, order_W)
+        ctx.has_bias, ctx.turned = bias_W is not None, sizes[0] + sizes[1]
+        ordered_WH, ordered_W = weight_WH[order_W], None if bias_W is None else bias_W[order_W]
+        mixed_lW = x.new_empty(len(x_lH), len(weight_WH))
         for rows in _chunks(len(x_lH), len(weight_WH)):
-            mixed = F.linear(x_lH[rows], weight_WH, bias_W).view(-1, groups, query.shape[2] + 2, size)
-            cos, sin = cos_lD[rows], sin_lD[rows]
-            rotate(mixed[:, :, :-2], cos[:, None], sin[:, None], query[rows])
-            rotate(mixed[:, :, -2], cos, sin, key[rows])
-            value[rows] = mixed[:, :, -1]
-        return query, key, value
+            mixed_lW[rows] = _turned(F.linear(x_lH[rows], ordered_WH, ordered_W), turn_lD[rows], ctx.turned)
+        query, key, value = (part.unflatten(1, (groups, -1)) for part in mixed_lW.split(sizes, dim=1))
+        return query.unflatten(2, (-1, key.shape[2])), key, value
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight_WH, cos_lD, sin_lD = ctx.saved_tensors
-        query, key, value = gradients
-        x_lH, to_weight_WH = x.flatten(0, -2), _sum_like(weight_WH)
-        to_x_lH, to_bias_W = torch.empty_like(x_lH), to_weight_WH.new_zeros(len(weight_WH))
+        x, weight_WH, turn_lD, order_W = ctx.saved_tensors
+        x_lH, ordered_WH, back_lD = x.flatten(0, -2), weight_WH[order_W], turn_lD.conj()
+        to_x_lH, to_weight_WH = torch.empty_like(x_lH), _sum_like(weight_WH)
+        to_bias_W = to_weight_WH.new_zeros(len(weight_WH))
         for rows in _chunks(len(x_lH), len(weight_WH)):
-            cos, back = cos_lD[rows], -sin_lD[rows]
-            mixed = query.new_empty(len(cos), query.shape[1], query.shape[2] + 2, query.shape[3])
-            rotate(query[rows], cos[:, None], back[:, None], mixed[:, :, :-2])
-            rotate(key[rows], cos, back, mixed[:, :, -2])
-            mixed[:, :, -1] = value[rows]
-            mixed_CW = mixed.flatten(1)
+            mixed_CW = torch.cat([gradient[rows].flatten(1) for gradient in gradients], dim=1)
+            mixed_CW = _turned(mixed_CW, back_lD[rows], ctx.turned)
             add_product(to_weight_WH, mixed_CW, x_lH[rows])
             if ctx.has_bias:
                 to_bias_W += mixed_CW.sum(0)
-            torch.mm(mixed_CW, weight_WH, out=to_x_lH[rows])
-        to_bias = to_bias_W.to(x.dtype) if ctx.has_bias else None
-        return to_x_lH.view_as(x), to_weight_WH.to(x.dtype), to_bias, None, None, None
+            torch.mm(mixed_CW, ordered_WH, out=to_x_lH[rows])
+        place_W = order_W.argsort()
+        to_bias = to_bias_W[place_W].to(x.dtype) if ctx.has_bias else None
+        return to_x_lH.view_as(x), to_weight_WH[place_W].to(x.dtype), to_bias, None, None, None
+
+
+def _queries_keys_values(width: int, groups: int, size: int) -> tuple[Tensor, list[int]]:
+    """Which rows of a projection by query group make all queries, all keys and all values, and how many of each.
+
+    Numbers of queries and keys are interleaved: the first half's first, the second half's first, ...
+    """
+    rows = torch.arange(width).view(groups, -1, size)
+    interleaved = rows.unflatten(2, (2, -1)).transpose(2, 3).flatten(2)
+    parts = [interleaved[:, :-2].flatten(), interleaved[:, -2].flatten(), rows[:, -1].flatten()]
+    return torch.cat(parts), [len(part) for part in parts]
+
+
+def _turned(mixed_CW: Tensor, turn_CD: Tensor, width: int) -> Tensor:
+    """The first `width` numbers of each row turned, in place where their dtype allows."""
+    numbers = mixed_CW[:, :width].float().unflatten(1, (-1, turn_CD.shape[-1], 2))
+    torch.view_as_complex(numbers).mul_(turn_CD)
+    if mixed_CW.dtype != torch.float32:
+        mixed_CW[:, :width] = numbers.flatten(1)
+    return mixed_CW
 
 
 def _chunks(count: int, columns: int) -> Iterator[slice]:
     """Of tokens, for each of which so many numbers are made."""
-    height = chunk_height(columns, "cpu")
+    height = _height(columns)
     for start in range(0, count, height):
         yield slice(start, start + height)
+
+
+def _height(columns: int) -> int:
+    """A megabyte of them, but enough to be worth reading the weights for."""
+    return max(256, (1 << 18) // columns)
 
 
 def _sum_like(weight: Tensor) -> Tensor:
