@@ -75,11 +75,9 @@ class _GatedMLP(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, gate_up_FH: Tensor, down_HF: Tensor, is_kept: bool) -> Tensor:
         x_NH, width = x.flatten(0, -2), len(gate_up_FH)
         out_NH = x.new_empty(len(x_NH), len(down_HF))
-        # Without a backward pass to come a single chunk is enough.
-        kept_NF = x.new_empty(len(x_NH) if is_kept else min(len(x_NH), _height(width)), width)
-        for rows in _chunks(len(x_NH), width):
-            both_CF = kept_NF[rows] if is_kept else kept_NF[: len(x_NH[rows])]
-            torch.mm(x_NH[rows], gate_up_FH.t(), out=both_CF)
+        kept_NF = x.new_empty(len(x_NH) if is_kept else 0, width)
+        for rows in _chunks(x_NH, width):
+            both_CF = torch.mm(x_NH[rows], gate_up_FH.t(), **({"out": kept_NF[rows]} if is_kept else {}))
             gate_CF, up_CF = both_CF.chunk(2, dim=-1)
             torch.mm(F.silu(gate_CF).mul_(up_CF), down_HF.t(), out=out_NH[rows])
         if is_kept:
@@ -92,7 +90,7 @@ class _GatedMLP(torch.autograd.Function):
         x_NH, gradient_NH = x.flatten(0, -2), gradients[0].flatten(0, -2)
         to_x_NH = torch.empty_like(x_NH)
         to_gate_up_FH, to_down_HF = _sum_like(gate_up_FH), _sum_like(down_HF)
-        for rows in _chunks(len(x_NH), len(gate_up_FH)):
+        for rows in _chunks(x_NH, len(gate_up_FH)):
             gate_CF, up_CF = kept_NF[rows].chunk(2, dim=-1)
             to_both_CF = torch.empty_like(kept_NF[rows])
             to_gate_CF, to_up_CF = to_both_CF.chunk(2, dim=-1)
@@ -123,7 +121,7 @@ class _TurnedProjection(torch.autograd.Function):
         ctx.has_bias, ctx.turned = bias_W is not None, sizes[0] + sizes[1]
         ordered_WH, ordered_W = weight_WH[order_W], None if bias_W is None else bias_W[order_W]
         mixed_lW = x.new_empty(len(x_lH), len(weight_WH))
-        for rows in _chunks(len(x_lH), len(weight_WH)):
+        for rows in _chunks(x_lH, len(weight_WH)):
             mixed_lW[rows] = _turned(F.linear(x_lH[rows], ordered_WH, ordered_W), turn_lD[rows], ctx.turned)
         query, key, value = (part.unflatten(1, (groups, -1)) for part in mixed_lW.split(sizes, dim=1))
         return query.unflatten(2, (-1, key.shape[2])), key, value
@@ -134,7 +132,7 @@ class _TurnedProjection(torch.autograd.Function):
         x_lH, ordered_WH, back_lD = x.flatten(0, -2), weight_WH[order_W], turn_lD.conj()
         to_x_lH, to_weight_WH = torch.empty_like(x_lH), _sum_like(weight_WH)
         to_bias_W = to_weight_WH.new_zeros(len(weight_WH))
-        for rows in _chunks(len(x_lH), len(weight_WH)):
+        for rows in _chunks(x_lH, len(weight_WH)):
             mixed_CW = torch.cat([gradient[rows].flatten(1) for gradient in gradients], dim=1)
             mixed_CW = _turned(mixed_CW, back_lD[rows], ctx.turned)
             add_product(to_weight_WH, mixed_CW, x_lH[rows])
@@ -166,16 +164,14 @@ def _turned(mixed_CW: Tensor, turn_CD: Tensor, width: int) -> Tensor:
     return mixed_CW
 
 
-def _chunks(count: int, columns: int) -> Iterator[slice]:
-    """Of tokens, for each of which so many numbers are made."""
-    height = _height(columns)
-    for start in range(0, count, height):
+def _chunks(x_NH: Tensor, columns: int) -> Iterator[slice]:
+    """So many rows of x that what is made of them, `columns` numbers each, is a megabyte.
+
+    But at least 256, which are worth reading the weights for.
+    """
+    height = max(256, (1 << 18) // columns)
+    for start in range(0, len(x_NH), height):
         yield slice(start, start + height)
-
-
-def _height(columns: int) -> int:
-    """A megabyte of them, but enough to be worth reading the weights for."""
-    return max(256, (1 << 18) // columns)
 
 
 def _sum_like(weight: Tensor) -> Tensor:
