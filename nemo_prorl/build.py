@@ -24,7 +24,6 @@ from nemo_prorl.config.schema import (
     LossConfig,
     MegatronConfig,
     ProRLConfig,
-    RunConfig,
     SFTConfig,
     SourceConfig,
     StageConfig,
@@ -45,6 +44,7 @@ from nemo_prorl.megatron.microbatch import packer_of
 from nemo_prorl.megatron.model import PolicyModel, build_model
 from nemo_prorl.megatron.offload import TrainingMemory
 from nemo_prorl.megatron.optimizer import PolicyOptimizer
+from nemo_prorl.megatron.retention import Retention
 from nemo_prorl.megatron.runtime import Runtime
 from nemo_prorl.megatron.schedule import Schedule
 from nemo_prorl.megatron.snapshot import WeightSnapshot
@@ -56,6 +56,7 @@ from nemo_prorl.rollout.engine import ROLLOUT_ENGINES
 from nemo_prorl.sft import SupervisedTrainer
 from nemo_prorl.telemetry.metrics import MetricsLog
 from nemo_prorl.telemetry.progress import Progress
+from nemo_prorl.telemetry.run import Run
 from nemo_prorl.trainer import Cadence, ProRLTrainer
 from nemo_prorl.verifiers.pool import VerifierPool
 from nemo_prorl.verifiers.sandbox import SandboxSettings
@@ -69,7 +70,7 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
+def training(config: ProRLConfig, run: Run) -> Iterator[ProRLTrainer]:
     """Everything that `prorl train` needs, wired and open."""
     architecture = fitting_architecture(config, world_size_from_environment())
     recipe = recipe_from(config.recipe.stages)
@@ -79,6 +80,7 @@ def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
         mixture, validation_prompts = data_from(config, tokenizer, pool.objection)
         engine = stack.enter_context(_open_engine(config, architecture))
         world = engine.runtime.world
+        control = run.join(world)
         metrics = stack.enter_context(_metrics_log(config, world))
         updates = sum(stage.steps * stage.updates_per_step for stage in recipe)
         optimizer = PolicyOptimizer(engine.model, config.optimizer, total_steps=updates)
@@ -98,7 +100,7 @@ def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
             reference=_reference(engine, config.megatron) if needs_reference else None,
             engine=rollout,
             loss=loss_from(config.loss),
-            checkpoints=Checkpoints(_checkpoints(config.run), engine.runtime, keep_last=config.checkpoint.keep_last),
+            checkpoints=stack.enter_context(_checkpoints(config, engine.runtime)),
             export=export,
         )
         collector = Collector(
@@ -112,6 +114,7 @@ def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
                 training_cost(architecture),
                 shares_prompt=packer_of(config.megatron, uses_te=engine.model.uses_te).shares,
             ),
+            stop_reason=control.stop_reason,
         )
         validator = None
         if validation_prompts:
@@ -122,6 +125,7 @@ def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
                 world=world,
                 config=config.validation,
                 run_seed=config.run.seed,
+                stop_reason=control.stop_reason,
             )
         yield ProRLTrainer(
             actor=actor,
@@ -130,16 +134,17 @@ def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
             mixture=mixture,
             validator=validator,
             recipe=recipe,
-            cadence=Cadence(config.validation.every_steps, config.validation.at_start, config.checkpoint.every_steps),
+            cadence=_cadence(config),
+            control=control,
             identity=_identity(config),
             metrics=metrics,
-            progress=stack.enter_context(Progress(recipe.steps, is_main=world.is_main)),
+            progress=stack.enter_context(Progress(recipe.steps, is_main=world.is_main, status=run.status)),
             export_to=export_to,
         )
 
 
 @contextmanager
-def cold_start(config: SFTConfig) -> Iterator[SupervisedTrainer]:
+def cold_start(config: SFTConfig, run: Run) -> Iterator[SupervisedTrainer]:
     """Everything that `prorl sft` needs, wired and open."""
     architecture = fitting_architecture(config, world_size_from_environment())
     tokenizer = Tokenizer.load(Path(config.model.path))
@@ -147,6 +152,7 @@ def cold_start(config: SFTConfig) -> Iterator[SupervisedTrainer]:
     with ExitStack() as stack:
         engine = stack.enter_context(_open_engine(config, architecture))
         world = engine.runtime.world
+        control = run.join(world)
         metrics = stack.enter_context(_metrics_log(config, world))
         yield SupervisedTrainer(
             model=engine.model,
@@ -155,11 +161,12 @@ def cold_start(config: SFTConfig) -> Iterator[SupervisedTrainer]:
             demonstrations=demonstrations,
             tokenizer=tokenizer,
             config=config.sft,
-            checkpoints=Checkpoints(_checkpoints(config.run), engine.runtime, keep_last=config.checkpoint.keep_last),
+            checkpoints=stack.enter_context(_checkpoints(config, engine.runtime)),
             save_every=config.checkpoint.every_steps,
             identity=_identity(config),
             metrics=metrics,
-            progress=stack.enter_context(Progress(config.sft.steps, is_main=world.is_main)),
+            progress=stack.enter_context(Progress(config.sft.steps, is_main=world.is_main, status=run.status)),
+            control=control,
             world=world,
             export=Export(config.export, Path(config.model.path), world) if config.export.at_end else None,
             export_to=Path(config.run.dir) / "export",
@@ -286,5 +293,21 @@ def verifier_pool(verifiers: VerifierPoolConfig) -> VerifierPool:
     return VerifierPool(**settings, sandbox=SandboxSettings(**verifiers.sandbox.model_dump()))
 
 
-def _checkpoints(run: RunConfig) -> Path:
-    return Path(run.dir) / "checkpoints"
+def _checkpoints(config: ProRLConfig | SFTConfig, runtime: Runtime) -> Checkpoints:
+    kept = config.checkpoint
+    return Checkpoints(
+        Path(config.run.dir) / "checkpoints",
+        runtime,
+        retention=Retention(kept.keep_last, kept.keep_best, kept.keep_every_steps, kept.keep_at_resets),
+        asynchronous=kept.asynchronous,
+    )
+
+
+def _cadence(config: ProRLConfig) -> Cadence:
+    return Cadence(
+        validate_every=config.validation.every_steps,
+        validate_at_start=config.validation.at_start,
+        save_every=config.checkpoint.every_steps,
+        save_best=config.checkpoint.keep_best > 0,
+        save_resets=config.checkpoint.keep_at_resets,
+    )

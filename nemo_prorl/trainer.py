@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from nemo_prorl.actor.interface import PolicyActor
 from nemo_prorl.actor.phases import inference_phase, training_phase
 from nemo_prorl.algorithm.advantage import group_relative
 from nemo_prorl.algorithm.reduction import Metric
 from nemo_prorl.config.identity import RunIdentity
+from nemo_prorl.control import RunControl
 from nemo_prorl.data.batch import RolloutBatch
 from nemo_prorl.data.mixture import Mixture
 from nemo_prorl.data.sampling import SamplingParams
-from nemo_prorl.errors import CheckpointError
+from nemo_prorl.errors import CheckpointError, Stopped
 from nemo_prorl.recipe import Recipe, Stage, TrainingState
 from nemo_prorl.rollout.collector import Collector
 from nemo_prorl.telemetry.metrics import MetricsLog, StepMetrics
@@ -58,18 +60,31 @@ class Validator(Protocol):
 
 @dataclass(frozen=True)
 class Cadence:
-    """When the trainer does more than step. None: never by the clock."""
+    """When the trainer does more than step. None: never by the clock.
+
+    `save_best`: also when validation has never been better; `save_resets`: also right after a reset.
+    """
 
     validate_every: int | None = None
     validate_at_start: bool = True
     save_every: int | None = None
+    save_best: bool = False
+    save_resets: bool = False
 
 
 @dataclass
 class Progressed:
-    """What a resumed run must know besides weights: it travels with the checkpoint."""
+    """What a resumed run must know besides weights: it travels with the checkpoint.
+
+    finished_step  the last step after which all that was due was done: validation, reset; -1 before the first
+    validated      [step, score] of the last validation
+    best_score     of all validations
+    """
 
     step: int = 0
+    finished_step: int = -1
+    validated: Sequence[float] | None = None
+    best_score: float | None = None
     steps_since_reset: int = 0
     steps_left_out: int = 0
     resets: int = 0
@@ -93,35 +108,42 @@ class ProRLTrainer:
         identity: RunIdentity,
         metrics: MetricsLog,
         progress: Progress,
+        control: RunControl,
         export_to: Path | None,
     ) -> None:
         self.actor, self.optimizer, self.collector, self.mixture = actor, optimizer, collector, mixture
         self.validator, self.recipe, self.cadence, self.identity = validator, recipe, cadence, identity
-        self.metrics, self.progress, self.export_to = metrics, progress, export_to
-        self.timer = Timer()
+        self.metrics, self.progress, self.control, self.export_to = metrics, progress, control, export_to
+        self.timer = Timer(progress.phase)
         self.state = Progressed()
+        self.saved: tuple[int, int] | None = None  # step and finished step of the newest checkpoint
 
     # -- the story ---------------------------------------------------------------------------------------------------
 
     def fit(self) -> None:
-        """From wherever the run stands to the end of its recipe."""
+        """From wherever the run stands to the end of its recipe.
+
+        Raises:
+            Stopped: the run was asked to stop. Everything is saved, and another `fit` goes on.
+        """
         self.resume()
-        if self.state.step == 0 and self.cadence.validate_at_start:
-            self.validate()
-        while self.state.step < self.recipe.steps:
-            stage, _ = self.recipe.stage_at(self.state.step)
-            self.actor.enter_stage(stage)
-            with self.timer("step"):
-                step_metrics = self.train_step(stage)
-            self.advance(stage, step_metrics)
-            if self.is_due(self.cadence.validate_every):
-                self.validate()
-            if reason := self.reason_to_reset():
-                self.reset(reason)
-            if self.is_due(self.cadence.save_every):
-                self.save()
+        try:
+            self.finish_step()
+            while self.state.step < self.recipe.steps:
+                self.control.stop_if_asked()
+                stage, _ = self.recipe.stage_at(self.state.step)
+                self.actor.enter_stage(stage)
+                with self.timer("step"), self.as_if_never_begun_when_stopped():
+                    step_metrics = self.train_step(stage)
+                self.advance(stage, step_metrics)
+                self.finish_step()
+        except Stopped as stop:
+            self.leave(stop)
+        with self.timer("checkpoint"):
+            self.note_checkpoint(wait=True)
         if self.export_to is not None:
-            self.actor.export(self.export_to)
+            with self.timer("export"):
+                self.actor.export(self.export_to)
 
     def train_step(self, stage: Stage) -> StepMetrics:
         """One step of ProRL: sample until enough groups teach, then a few updates on them (paper, section 2)."""
@@ -155,6 +177,8 @@ class ProRLTrainer:
         with self.timer("validation"), inference_phase(self.actor):
             result = self.validator.run(self.state.step, self.sampling_stage().sampling)
         self.state.scores.append(result.score)
+        self.state.validated = self.state.step, result.score
+        self.progress.validated(self.state.step, result.score)
         self.metrics.write(self.state.step, {**result.metrics, **self.timer.drain()}, kind="validation")
         self.progress.say(f"validation at step {self.state.step}: {result.summary}")
 
@@ -162,12 +186,13 @@ class ProRLTrainer:
         """A hard reset: the reference becomes the policy, the optimizer starts afresh (paper, section 2.3.1)."""
         stage = self.sampling_stage()
         done = []
-        if stage.reset_reference:
-            self.actor.reset_reference()
-            done.append("reference")
-        if stage.reset_optimizer:
-            self.actor.reset_optimizer()
-            done.append("optimizer")
+        with self.timer("reset"):
+            if stage.reset_reference:
+                self.actor.reset_reference()
+                done.append("reference")
+            if stage.reset_optimizer:
+                self.actor.reset_optimizer()
+                done.append("optimizer")
         self.state.resets += 1
         event = {
             "reset/count": self.state.resets,
@@ -202,6 +227,41 @@ class ProRLTrainer:
         self.metrics.write(self.state.step, values, note=stage.name)
         self.progress.step(self.state.step, stage.name, values)
 
+    def finish_step(self) -> None:
+        """What is due between two steps, once: a run that was stopped in the midst of it does it when it resumes."""
+        self.note_checkpoint()
+        if self.state.finished_step == self.state.step:
+            return
+        if self.validation_is_due():
+            self.validate()
+        reason = self.reason_to_reset()
+        if reason:
+            self.reset(reason)
+        self.state.finished_step = self.state.step
+        is_best = self.is_best_yet()
+        saves_reset = bool(reason) and self.cadence.save_resets
+        if self.saving_is_due() or saves_reset or (is_best and self.cadence.save_best):
+            self.save(tags=["reset"] if reason else [])
+
+    def validation_is_due(self) -> bool:
+        return self.cadence.validate_at_start if self.state.step == 0 else self.is_due(self.cadence.validate_every)
+
+    def saving_is_due(self) -> bool:
+        return self.state.step > 0 and self.is_due(self.cadence.save_every)
+
+    def score(self) -> float | None:
+        """The validation score of the policy as it is now, if it has one."""
+        validated = self.state.validated
+        return validated[1] if validated is not None and validated[0] == self.state.step else None
+
+    def is_best_yet(self) -> bool:
+        """Whether validation has just been better than ever before; remembered, so it is said once."""
+        score = self.score()
+        if score is None or (self.state.best_score is not None and score <= self.state.best_score):
+            return False
+        self.state.best_score = score
+        return True
+
     def is_due(self, every: int | None) -> bool:
         """True every so many steps and after the last one."""
         last = self.state.step == self.recipe.steps
@@ -219,24 +279,58 @@ class ProRLTrainer:
         state = TrainingState(self.state.steps_since_reset, done, tuple(self.state.scores), self.state.kl)
         return next(filter(None, (rule.reason(state) for rule in stage.reset_rules)), None)
 
-    def save(self) -> None:
-        """Everything that going on needs, whole or not at all."""
+    def save(self, tags: Sequence[str] = ()) -> None:
+        """Everything that going on needs, whole or not at all. It may be written while training goes on."""
         with self.timer("checkpoint"):
-            self.actor.save_checkpoint(self.state.step, self.state_dict())
+            self.actor.save_checkpoint(self.state.step, self.state_dict(), score=self.score(), tags=tags)
+        self.saved = self.state.step, self.state.finished_step
+
+    def note_checkpoint(self, *, wait: bool = False) -> None:
+        """Tell of a checkpoint that is whole now, or raise what kept it from being so."""
+        written = self.actor.checkpoint_written(wait=wait)
+        if written is not None:
+            self.progress.saved(written.name)
+
+    @contextmanager
+    def as_if_never_begun_when_stopped(self) -> Iterator[None]:
+        """A step that is abandoned has drawn prompts and changed nothing else."""
+        cursor = self.mixture.state_dict()
+        try:
+            yield
+        except Stopped:
+            self.mixture.load_state_dict(cursor)
+            raise
+
+    def leave(self, stop: Stopped) -> NoReturn:
+        """Asked to stop: save what isn't saved yet, and say that the same command goes on."""
+        self.progress.stopping(str(stop))
+        nothing_done = self.state.step == 0 and self.state.finished_step < 0
+        if not nothing_done and self.saved != (self.state.step, self.state.finished_step):
+            self.save(tags=["stop"])
+        with self.timer("checkpoint"):
+            self.note_checkpoint(wait=True)
+        self.control.stop_is_done()
+        raise Stopped(
+            f"stopped after step {self.state.step} of {self.recipe.steps} ({stop}). Everything is saved; the same "
+            "command goes on from here"
+        ) from None
 
     def resume(self) -> None:
         """Go on from the newest whole checkpoint; without one, start, with a clean log either way."""
-        restored = self.actor.restore_checkpoint()
+        with self.timer("resume"):
+            restored = self.actor.restore_checkpoint()
         if restored is not None:
             self.load_state_dict(restored)
+            self.saved = self.state.step, self.state.finished_step
             is_complete = self.state.step == self.recipe.steps
             done = "complete, nothing is left to train" if is_complete else f"resumed after step {self.state.step}"
             self.progress.say(f"the run in this folder is {done}")
-        self.metrics.resume(self.state.step if restored is not None else None)
+        is_between = self.state.finished_step < self.state.step
+        self.metrics.resume(self.state.step if restored is not None else None, boundary_is_done=not is_between)
         self.progress.resume(self.state.step)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"progressed": vars(self.state).copy(), "mixture": self.mixture.state_dict(), **self.identity.as_state()}
+        return {"progressed": asdict(self.state), "mixture": self.mixture.state_dict(), **self.identity.as_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a saved state.

@@ -95,8 +95,33 @@ class PolicyActor(AlignableGenerativeInterface):  # type: ignore[misc]
         """Fresh moments, step count and master weights; the learning rate goes on."""
 
     @abstractmethod
-    def save_checkpoint(self, step: int, state: Mapping[str, Any]) -> Path:
-        """Write policy, optimizer, reference and `state`; whole or not at all."""
+    def restore_policy(self, checkpoint: Path) -> None:
+        """Make the policy what it was in a checkpoint of this run. The optimizer's moments stay."""
+
+    @abstractmethod
+    def restore_reference(self, checkpoint: Path) -> None:
+        """Make the reference what the policy was in a checkpoint of this run."""
+
+    @abstractmethod
+    def save_checkpoint(
+        self, step: int, state: Mapping[str, Any], *, score: float | None = None, tags: Sequence[str] = ()
+    ) -> Path:
+        """Write policy, optimizer, reference and `state`; whole or not at all. It may be written after this returns.
+
+        `score` of this policy in validation, more is better, and `tags` say which checkpoints are to be kept.
+        """
+
+    @abstractmethod
+    def checkpoint_written(self, *, wait: bool = False) -> Path | None:
+        """A checkpoint that has become whole since this was asked last; with `wait`, once nothing is being written.
+
+        Raises:
+            CheckpointError: it could not be written.
+        """
+
+    @abstractmethod
+    def best_checkpoint(self) -> Path | None:
+        """The whole checkpoint with the best score; None when there is none with one."""
 
     @abstractmethod
     def restore_checkpoint(self) -> dict[str, Any] | None:

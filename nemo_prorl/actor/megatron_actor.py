@@ -106,9 +106,28 @@ class MegatronActor(PolicyActor):
         with self._memory.here():
             self.optimizer.reset()
 
-    def save_checkpoint(self, step: int, state: Mapping[str, Any]) -> Path:
+    def restore_policy(self, checkpoint: Path) -> None:
         with self._memory.here():
-            return self._checkpoints.save(step, self._model, self.optimizer, self._snapshots, state)
+            self._checkpoints.restore_policy(checkpoint, self._model, self.optimizer)
+
+    def restore_reference(self, checkpoint: Path) -> None:
+        if self._reference is not None:
+            with self._memory.here(), self._reference.snapshot.in_place(writing=True):
+                self._checkpoints.restore_policy(checkpoint, self._model, None)
+
+    def save_checkpoint(
+        self, step: int, state: Mapping[str, Any], *, score: float | None = None, tags: Sequence[str] = ()
+    ) -> Path:
+        with self._memory.here():
+            return self._checkpoints.save(
+                step, self._model, self.optimizer, self._snapshots, state, score=score, tags=tags
+            )
+
+    def checkpoint_written(self, *, wait: bool = False) -> Path | None:
+        return self._checkpoints.wait() if wait else self._checkpoints.whole_since()
+
+    def best_checkpoint(self) -> Path | None:
+        return self._checkpoints.best()
 
     def restore_checkpoint(self) -> dict[str, Any] | None:
         newest = self._checkpoints.newest()

@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import Protocol
 
 from nemo_prorl.config.schema import ValidationConfig
+from nemo_prorl.control import StopReason, never, until_asked
 from nemo_prorl.data.prompt import Prompt
 from nemo_prorl.data.sampling import SamplingParams, step_seed
 from nemo_prorl.data.trajectory import Completion, Verdict
@@ -130,6 +131,7 @@ class Validator:
         world: World,
         config: ValidationConfig,
         run_seed: int,
+        stop_reason: StopReason = never,
     ) -> None:
         if not prompts:
             raise ConfigError("validation has no problems; give data.held_out a source, or leave validation out")
@@ -139,6 +141,7 @@ class Validator:
             )
         self._engine, self._pool, self._world = engine, pool, world
         self._prompts, self._config, self._run_seed = tuple(prompts), config, run_seed
+        self._stop_reason = stop_reason
 
     def run(self, step: int, sampling: SamplingParams) -> ValidationResult:
         """Validate the policy of `step`; of `sampling`, the stage's own, only the token limits are used.
@@ -148,6 +151,7 @@ class Validator:
         Raises:
             RolloutError: the engine left out a completion.
             VerifierError: verdicts fail too often to be trusted.
+            Stopped: some rank was asked to stop, and there is no result; on every rank.
         """
         sampling = SamplingParams(
             samples_per_prompt=self._config.samples_per_prompt,
@@ -184,7 +188,8 @@ class Validator:
     def _score(self, prompts: Sequence[Prompt], sampling: SamplingParams) -> list[ProblemScore]:
         """Each completion goes to the verifiers as soon as it is there, while others are still generated."""
         answers: list[dict[int, tuple[Completion, Future[Verdict]]]] = [{} for _ in prompts]
-        for number, sample, completion in self._engine.generate(prompts, sampling) if prompts else ():
+        sampled = self._engine.generate(prompts, sampling) if prompts else iter(())
+        for number, sample, completion in until_asked(sampled, self._stop_reason):
             answers[number][sample] = (completion, self._pool.submit(prompts[number], completion.text))
         for prompt, found in zip(prompts, answers, strict=True):
             if len(found) != sampling.samples_per_prompt:

@@ -9,7 +9,8 @@ from tests.house.source import PACKAGE, ROOT, imports, imports_of, place, python
 # The lowest first. Within layer 0 each line may use those before it.
 LAYERS = (
     ("errors",),
-    ("plugins", "world"),
+    ("plugins", "world", "reset_requests"),
+    ("control",),
     ("data",),
     ("config",),
     ("algorithm", "verifiers", "weights", "recipe"),
