@@ -19,23 +19,23 @@ SCRIPTED = (
 PROBLEMS = 5  # fewer than two steps draw, so that epochs end within and between steps
 
 
-def write_problems(path: Path) -> Path:
+def write_problems(path: Path, verifier: str = "VowelShare") -> Path:
     """Problems whose reward differs from answer to answer, so that there is always something to learn.
 
     Two more, held out, lie beside them in held_out.jsonl.
     """
-    _write(path.with_name("held_out.jsonl"), range(100, 102))
-    return _write(path, range(PROBLEMS))
+    _write(path.with_name("held_out.jsonl"), range(100, 102), verifier)
+    return _write(path, range(PROBLEMS), verifier)
 
 
-def _write(path: Path, numbers: range) -> Path:
+def _write(path: Path, numbers: range, verifier: str) -> Path:
     rows = [
         {
             "problem": f"Say something, number {number}.",
             "answer": "",
             "domain": "instruction",
             "task": "vowels",
-            "verifier": "tests.end_to_end.plugins:VowelShare",
+            "verifier": f"tests.end_to_end.plugins:{verifier}",
         }
         for number in numbers
     ]
