@@ -71,7 +71,7 @@ class Forked:
             if self.has_ended:
                 return False
             assert time.monotonic() < deadline, f"it has not come\n{self.output()}"
-            time.sleep(0.001)
+            time.sleep(0.003)
         return True
 
     def __enter__(self) -> Forked:

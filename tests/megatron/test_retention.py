@@ -12,12 +12,18 @@ ENTRIES = [Entry(10, 0.3), Entry(20, 0.5, ("reset",)), Entry(30), Entry(40, 0.5)
     [
         (Retention(keep_last=1), {50: ["last 1 of 1"]}),
         (Retention(keep_last=2, keep_best=1), {20: ["best 1 of 1"], 40: ["last 2 of 2"], 50: ["last 1 of 2"]}),
-        (Retention(keep_last=2, keep_best=2), {20: ["best 1 of 2"], 40: ["last 2 of 2", "best 2 of 2"], 50: ["last 1 of 2"]}),
-        (Retention(keep_last=1, keep_every_steps=20), {20: ["every 20 steps"], 40: ["every 20 steps"], 50: ["last 1 of 1"]}),
+        (
+            Retention(keep_last=2, keep_best=2),
+            {20: ["best 1 of 2"], 40: ["last 2 of 2", "best 2 of 2"], 50: ["last 1 of 2"]},
+        ),
+        (
+            Retention(keep_last=1, keep_every_steps=20),
+            {20: ["every 20 steps"], 40: ["every 20 steps"], 50: ["last 1 of 1"]},
+        ),
         (Retention(keep_last=1, keep_at_resets=True), {20: ["at a reset"], 50: ["last 1 of 1"]}),
         (Retention(keep_last=9, keep_best=9), {10, 20, 30, 40, 50}),
     ],
-)  # fmt: skip
+)
 def test_a_checkpoint_stays_for_its_reasons(retention, kept):
     """Of 20 and 40, both 0.5, the earlier is the better one; 30 has no score; 40 is last and best, and counts once."""
     reasons = {step: why for step, why in retention.reasons(ENTRIES).items() if why}
