@@ -234,7 +234,7 @@ def _rows(rows: Iterable[tuple[str, str]]) -> str:
 
 
 def _table(rows: Sequence[Row]) -> str:
-    """Each of `rows` as a column: a run has few stages, and each has much to say. What is the same in all stands once."""
+    """Each of `rows` as a column, for a stage has much to say. What is the same in all of them stands once."""
     lines = [line if len(set(line[1:])) > 1 else line[:2] for line in zip(*rows, strict=True)]
     differing = [line for line in lines if len(line) > 2] or lines
     widths = [max(len(line[column]) for line in differing) for column in range(len(differing[0]))]
