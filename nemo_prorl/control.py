@@ -14,10 +14,10 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from nemo_prorl.errors import ConfigError, Stopped
 from nemo_prorl.reset_requests import ResetRequest, ResetRequests
@@ -139,6 +139,25 @@ def until_asked(items: Iterator[T], reason: StopReason) -> Iterator[T]:
     finally:
         if isinstance(items, Generator):
             items.close()
+
+
+class Cursor(Protocol):
+    """Something that can be put back to where it was."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+@contextmanager
+def undone_when_stopped(cursor: Cursor) -> Iterator[None]:
+    """Around a step that may be abandoned: it has moved `cursor` then, which is put back, and changed nothing else."""
+    before = cursor.state_dict()
+    try:
+        yield
+    except Stopped:
+        cursor.load_state_dict(before)
+        raise
 
 
 class RunControl:

@@ -87,6 +87,10 @@ class PolicyActor(AlignableGenerativeInterface):  # type: ignore[misc]
     # -- the reference, resets, checkpoints: not in NeMo-Aligner -----------------------------------------------------
 
     @abstractmethod
+    def return_to(self, step: int) -> None:
+        """Take the policy's weights from the checkpoint of `step`; the optimizer keeps its moments."""
+
+    @abstractmethod
     def reset_reference(self) -> None:
         """Make the present policy the reference (a ProRL hard reset)."""
 
@@ -95,20 +99,23 @@ class PolicyActor(AlignableGenerativeInterface):  # type: ignore[misc]
         """Fresh moments, step count and master weights; the learning rate goes on."""
 
     @abstractmethod
-    def restore_policy(self, checkpoint: Path) -> None:
-        """Make the policy what it was in a checkpoint of this run. The optimizer's moments stay."""
-
-    @abstractmethod
     def restore_reference(self, checkpoint: Path) -> None:
         """Make the reference what the policy was in a checkpoint of this run."""
 
     @abstractmethod
     def save_checkpoint(
-        self, step: int, state: Mapping[str, Any], *, score: float | None = None, tags: Sequence[str] = ()
+        self,
+        step: int,
+        state: Mapping[str, Any],
+        *,
+        score: float | None = None,
+        measure: str = "",
+        tags: Sequence[str] = (),
     ) -> Path:
         """Write policy, optimizer, reference and `state`; whole or not at all. It may be written after this returns.
 
-        `score` of this policy in validation, more is better, and `tags` say which checkpoints are to be kept.
+        `score` of this policy in validation (more is better; of one `measure` scores can be compared) and `tags` say
+        which checkpoints are to be kept.
         """
 
     @abstractmethod

@@ -98,6 +98,10 @@ class MegatronActor(PolicyActor):
     def finish_training(self) -> None:
         self._memory.release()
 
+    def return_to(self, step: int) -> None:
+        with self._memory.here():
+            self._checkpoints.restore_policy(self._checkpoints.of_step(step), self._model, self.optimizer)
+
     def reset_reference(self) -> None:
         if self._reference is not None:
             self._reference.reset_to_policy()
@@ -106,21 +110,23 @@ class MegatronActor(PolicyActor):
         with self._memory.here():
             self.optimizer.reset()
 
-    def restore_policy(self, checkpoint: Path) -> None:
-        with self._memory.here():
-            self._checkpoints.restore_policy(checkpoint, self._model, self.optimizer)
-
     def restore_reference(self, checkpoint: Path) -> None:
         if self._reference is not None:
             with self._memory.here(), self._reference.snapshot.in_place(writing=True):
                 self._checkpoints.restore_policy(checkpoint, self._model, None)
 
     def save_checkpoint(
-        self, step: int, state: Mapping[str, Any], *, score: float | None = None, tags: Sequence[str] = ()
+        self,
+        step: int,
+        state: Mapping[str, Any],
+        *,
+        score: float | None = None,
+        measure: str = "",
+        tags: Sequence[str] = (),
     ) -> Path:
         with self._memory.here():
             return self._checkpoints.save(
-                step, self._model, self.optimizer, self._snapshots, state, score=score, tags=tags
+                step, self._model, self.optimizer, self._snapshots, state, score=score, measure=measure, tags=tags
             )
 
     def checkpoint_written(self, *, wait: bool = False) -> Path | None:

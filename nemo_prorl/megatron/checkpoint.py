@@ -84,12 +84,13 @@ class Checkpoints:
         state: Mapping[str, Any],
         *,
         score: float | None = None,
+        measure: str = "",
         tags: Sequence[str] = (),
     ) -> Path:
         """Write everything of `step`. Once it is whole, what nothing keeps or is of a later step is removed.
 
-        `state` is anything that JSON can hold; `score` and `tags` are for the retention. Trouble with the removal is a
-        warning: the checkpoint is there.
+        `state` is anything that JSON can hold; `score`, `measure` and `tags` are those of `retention.Entry`. Trouble
+        with the removal is a warning: the checkpoint is there.
 
         Raises:
             CheckpointError: it, or the one in flight before it, could not be written; nothing half-written is left.
@@ -98,6 +99,7 @@ class Checkpoints:
         own = {
             "step": step,
             "score": score,
+            "measure": measure,
             "tags": list(tags),
             "updates": 0 if optimizer is None else optimizer.updates,
             "layout": self._layout,
@@ -203,6 +205,10 @@ class Checkpoints:
         if own["layout"] == self._layout:  # in another layout no rank has a predecessor; sampling doesn't need one
             restore_random_states(torch.load(path / random_states_of(self._world.rank), weights_only=False))
         return dict(own["state"])
+
+    def of_step(self, step: int) -> Path:
+        """Where the checkpoint of `step` lies, if there is one."""
+        return self._folder / checkpoint_folder.name_of(step)
 
     def restore_policy(self, path: Path, model: PolicyModel, optimizer: PolicyOptimizer | None) -> None:
         """Make `model` the policy of a checkpoint; moments and random states stay as they are.

@@ -98,7 +98,7 @@ def _entry(path: Path) -> Entry:
     try:
         own = json.loads((path / STATE).read_text(encoding="utf-8"))
         score = None if own["score"] is None else float(own["score"])
-        return Entry(_step_of(path), score, tuple(own["tags"]))
+        return Entry(_step_of(path), score, own["measure"], tuple(own["tags"]))
     except (OSError, ValueError, KeyError, TypeError):
         return Entry(_step_of(path))
 
@@ -108,6 +108,7 @@ def _described(path: Path, entry: Entry, reasons: list[str]) -> dict[str, Any]:
     return {
         "step": entry.step,
         "score": entry.score,
+        "measure": entry.measure,
         "tags": list(entry.tags),
         "bytes": sum(sizes),
         "kept_because": reasons,

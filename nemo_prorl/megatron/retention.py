@@ -10,10 +10,15 @@ RESET = "reset"  # the tag of a checkpoint that was written right after one
 
 @dataclass(frozen=True)
 class Entry:
-    """A whole checkpoint. `score`: of the validation of this very policy, if there was one; more is better."""
+    """A whole checkpoint.
+
+    score    of the validation of this very policy, if there was one; more is better
+    measure  what the score is of; scores of different measures can't be compared
+    """
 
     step: int
     score: float | None = None
+    measure: str = ""
     tags: tuple[str, ...] = ()
 
 
@@ -47,6 +52,8 @@ class Retention:
 
 
 def ranked(entries: Collection[Entry]) -> list[Entry]:
-    """Those with a score, the best first; of equal ones the earlier, which got there with less training."""
+    """Those with a score by the newest measure, the best first; of equal ones the earlier, which was trained less."""
     scored = [entry for entry in entries if entry.score is not None]
+    newest = max(scored, key=lambda entry: entry.step, default=Entry(0)).measure
+    scored = [entry for entry in scored if entry.measure == newest]
     return sorted(scored, key=lambda entry: (-(entry.score or 0.0), entry.step))

@@ -24,7 +24,7 @@ from nemo_prorl.telemetry.sinks import Sink, check_installed, open_sinks
 
 log = logging.getLogger(__name__)
 
-Kind = Literal["train", "validation", "reset", "sft"]
+Kind = Literal["train", "validation", "reset", "reset_effect", "stage", "sft"]
 
 
 class StepMetrics:
@@ -60,7 +60,7 @@ class StepMetrics:
 class MetricsLog:
     """The run's record. Only the main rank writes; every rank may call everything.
 
-    metrics.jsonl  {"step", "kind": train | validation | reset | sft, "note" if any, "time/unix_seconds", metrics ...}
+    metrics.jsonl  {"step", "kind": see Kind, "note" if any, "time/unix_seconds", metrics ...}
     samples.jsonl  a few completions of each step, with reward and outcome
     config.yaml    the resolved configuration
     """

@@ -20,7 +20,12 @@ log = logging.getLogger(__name__)
 
 METRICS_FILE = "metrics.jsonl"
 SAMPLES_FILE = "samples.jsonl"
-BOUNDARY_KINDS = ("validation", "reset")  # what happens between two steps, after the one that is recorded with it
+BOUNDARY_KINDS = (
+    "validation",
+    "stage",
+    "reset",
+    "reset_effect",
+)  # what happens between two steps, after the one that is recorded with it
 
 
 class RecordFile:

@@ -4,7 +4,7 @@ import pytest
 
 from nemo_prorl.megatron.retention import Entry, Retention, ranked
 
-ENTRIES = [Entry(10, 0.3), Entry(20, 0.5, ("reset",)), Entry(30), Entry(40, 0.5), Entry(50, 0.1)]
+ENTRIES = [Entry(10, 0.3), Entry(20, 0.5, tags=("reset",)), Entry(30), Entry(40, 0.5), Entry(50, 0.1)]
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,14 @@ def test_the_last_one_always_stays():
 
 def test_the_best_come_first_and_those_without_a_score_not_at_all():
     assert [entry.step for entry in ranked(ENTRIES)] == [20, 40, 10, 50]
+
+
+def test_scores_of_another_measure_are_not_compared():
+    """The best of a context of 8192 was 0.6; at 16384 validation begins anew with 0.4."""
+    entries = [Entry(10, 0.6, "8192"), Entry(20, 0.5, "8192"), Entry(30, 0.4, "16384"), Entry(40)]
+    assert Retention(keep_last=1, keep_best=1).reasons(entries) == {
+        10: [],
+        20: [],
+        30: ["best 1 of 1"],
+        40: ["last 1 of 1"],
+    }

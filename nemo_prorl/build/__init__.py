@@ -1,4 +1,4 @@
-"""The composition root: the only file that knows every concrete class, and where every choice is made, once.
+"""The composition root: the only room that knows every concrete class, and where every choice is made, once.
 
 What opens is closed by the `with` of `training` and `cold_start`, in the opposite order, also after an error.
 """
@@ -6,7 +6,7 @@ What opens is closed by the `with` of `training` and `cold_start`, in the opposi
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,8 @@ from nemo_prorl.actor.reference import ReferencePolicy
 from nemo_prorl.algorithm.objective import OBJECTIVES
 from nemo_prorl.algorithm.policy_loss import PolicyLoss
 from nemo_prorl.algorithm.reduction import AGGREGATIONS
-from nemo_prorl.algorithm.reset import AtEntry, EveryKSteps
+from nemo_prorl.build.stages import recipe_from
+from nemo_prorl.cadence import Cadence
 from nemo_prorl.config.identity import RunIdentity
 from nemo_prorl.config.schema import (
     LossConfig,
@@ -26,13 +27,11 @@ from nemo_prorl.config.schema import (
     ProRLConfig,
     SFTConfig,
     SourceConfig,
-    StageConfig,
     as_knobs,
 )
 from nemo_prorl.config.verifiers import VerifierPoolConfig
 from nemo_prorl.data.mixture import Mixture, Objection, held_out, question_keys
 from nemo_prorl.data.prompt import Prompt
-from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.data.sources import SOURCES
 from nemo_prorl.data.sources.base import Source
 from nemo_prorl.data.sources.demonstrations import DEMONSTRATIONS
@@ -50,14 +49,13 @@ from nemo_prorl.megatron.schedule import Schedule
 from nemo_prorl.megatron.snapshot import WeightSnapshot
 from nemo_prorl.megatron.weights import load_weights
 from nemo_prorl.plugins import configured
-from nemo_prorl.recipe import Recipe, ResetRule, Stage
 from nemo_prorl.rollout.collector import Collector
 from nemo_prorl.rollout.engine import ROLLOUT_ENGINES
 from nemo_prorl.sft import SupervisedTrainer
 from nemo_prorl.telemetry.metrics import MetricsLog
 from nemo_prorl.telemetry.progress import Progress
 from nemo_prorl.telemetry.run import Run
-from nemo_prorl.trainer import Cadence, ProRLTrainer
+from nemo_prorl.trainer import ProRLTrainer
 from nemo_prorl.verifiers.pool import VerifierPool
 from nemo_prorl.verifiers.sandbox import SandboxSettings
 from nemo_prorl.weights.architecture import Architecture
@@ -133,6 +131,7 @@ def training(config: ProRLConfig, run: Run) -> Iterator[ProRLTrainer]:
             collector=collector,
             mixture=mixture,
             validator=validator,
+            world=world,
             recipe=recipe,
             cadence=_cadence(config),
             control=control,
@@ -206,38 +205,6 @@ def _metrics_log(config: ProRLConfig | SFTConfig, world: World) -> MetricsLog:
     return MetricsLog(Path(config.run.dir), config.telemetry, is_main=world.is_main, resolved=resolved)
 
 
-def recipe_from(stages: Mapping[str, StageConfig]) -> Recipe:
-    """Config to the nouns that the trainer knows."""
-    return Recipe(tuple(_stage(name, stage) for name, stage in stages.items()))
-
-
-def _stage(name: str, stage: StageConfig) -> Stage:
-    rules: list[ResetRule] = []
-    if stage.reset.at_entry:
-        rules.append(AtEntry())
-    if stage.reset.every_steps is not None:
-        rules.append(EveryKSteps(stage.reset.every_steps))
-    return Stage(
-        name=name,
-        steps=stage.steps,
-        prompts_per_step=stage.prompts_per_step,
-        prompts_per_update=stage.prompts_per_update,
-        sampling=SamplingParams(
-            samples_per_prompt=stage.samples_per_prompt,
-            max_response_tokens=stage.max_response_tokens or stage.context_tokens,
-            context_tokens=stage.context_tokens,
-            temperature=stage.temperature,
-            top_p=stage.top_p,
-            top_k=stage.top_k,
-        ),
-        kl_weight=stage.kl_weight,
-        domain_weights={str(domain): weight for domain, weight in stage.domain_weights.items()},
-        reset_rules=tuple(rules),
-        reset_reference=stage.reset.reference,
-        reset_optimizer=stage.reset.optimizer,
-    )
-
-
 def loss_from(loss: LossConfig) -> PolicyLoss:
     """The policy loss with its knobs bound; each stage sets its own KL weight."""
     correction = loss.sampler_correction
@@ -298,9 +265,17 @@ def _checkpoints(config: ProRLConfig | SFTConfig, runtime: Runtime) -> Checkpoin
     return Checkpoints(
         Path(config.run.dir) / "checkpoints",
         runtime,
-        retention=Retention(kept.keep_last, kept.keep_best, kept.keep_every_steps, kept.keep_at_resets),
+        retention=Retention(kept.keep_last, _kept_best(config), kept.keep_every_steps, kept.keep_at_resets),
         asynchronous=kept.asynchronous,
     )
+
+
+def _kept_best(config: ProRLConfig | SFTConfig) -> int:
+    """As set; one at least where some stage resets to the best policy, which then must be there."""
+    if isinstance(config, SFTConfig):
+        return 0
+    needed = any(stage.reset.to == "best" for stage in config.recipe.stages.values())
+    return max(config.checkpoint.keep_best, int(needed))
 
 
 def _cadence(config: ProRLConfig) -> Cadence:
@@ -308,6 +283,6 @@ def _cadence(config: ProRLConfig) -> Cadence:
         validate_every=config.validation.every_steps,
         validate_at_start=config.validation.at_start,
         save_every=config.checkpoint.every_steps,
-        save_best=config.checkpoint.keep_best > 0,
+        save_best=_kept_best(config) > 0,
         save_resets=config.checkpoint.keep_at_resets,
     )
