@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +25,19 @@ PRELOADED += ["nemo_prorl.config.load", "nemo_prorl.telemetry.run", "nemo_prorl.
 class Forked:
     """`ranks` ranks of `prorl *arguments`; none outlives the `with`. What they say goes to `<logs>/rank_<n>.log`."""
 
-    def __init__(self, arguments: Sequence[str], logs: Path, *, ranks: int = 1) -> None:
+    def __init__(
+        self, arguments: Sequence[str], logs: Path, *, ranks: int = 1, environment: Mapping[str, str] | None = None
+    ) -> None:
         context: Any = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOADED)
         logs.mkdir(parents=True, exist_ok=True)
         self.logs = [logs / f"rank_{rank}.log" for rank in range(ranks)]
         port = free_port()
         self.processes = [
-            context.Process(target=_live, args=(list(arguments), environment_of_rank(rank, ranks, port), log))
+            context.Process(
+                target=_live,
+                args=(list(arguments), {**environment_of_rank(rank, ranks, port), **(environment or {})}, log),
+            )
             for rank, log in enumerate(self.logs)
         ]
         for process in self.processes:

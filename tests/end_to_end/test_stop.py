@@ -84,19 +84,19 @@ def test_stopped_in_any_phase_it_goes_on_with_the_same_record(
 
 
 def test_the_end_of_its_time_and_a_stop_file_stop_a_run(
-    model: Path, problems: Path, tmp_path: Path, unbroken: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+    model: Path, problems: Path, tmp_path: Path, unbroken: Callable[[int], Path]
 ) -> None:
     """By run.max_hours, which is over before the first step; by the Slurm job's end, which is near; by the file."""
     run_dir = tmp_path / "run"
     arguments = settings(model, problems, run_dir, UNHURRIED)
-    for number, (limits, end) in enumerate(
-        [(["run.max_hours=0.0001", "run.stop_margin_minutes=0"], ""), ([], str(int(time.time()) + 300))]
+    soon = {"SLURM_JOB_END_TIME": str(int(time.time()) + 300)}
+    for limits, environment, said in (
+        (["run.max_hours=0.0001", "run.stop_margin_minutes=0"], {}, "run.max_hours=0.0001 are over"),
+        ([], soon, "the Slurm job ends"),
     ):
-        monkeypatch.setenv("SLURM_JOB_END_TIME", end)
-        with Forked([*arguments, *limits], tmp_path / f"logs_{number}") as run:
+        with Forked([*arguments, *limits], tmp_path / f"logs_{len(limits)}", environment=environment) as run:
             assert run.wait() == [STOPPED], run.output()
-            assert ("the Slurm job ends" if end else "run.max_hours=0.0001 are over") in run.output()
-    monkeypatch.delenv("SLURM_JOB_END_TIME")
+            assert said in run.output()
     assert not list(run_dir.glob("checkpoints/iter_*")), "there was nothing to save"
     stop(arguments, tmp_path / "logs_file", in_phase(run_dir, "rollout", 1), lambda run: (run_dir / "STOP").touch(), 1)
     assert not (run_dir / "STOP").exists()

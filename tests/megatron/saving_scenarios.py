@@ -12,18 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 from nemo_prorl.errors import CheckpointError
 from nemo_prorl.megatron import torch_dist
 from nemo_prorl.megatron.checkpoint import Checkpoints
 from nemo_prorl.megatron.retention import Retention
 from nemo_prorl.megatron.snapshot import WeightSnapshot
-from tests.megatron.checkpoint_scenarios import STATE, adam_steps, facts, heard
+from tests.megatron.checkpoint_scenarios import STATE, adam_steps, draws, facts, heard
 from tests.megatron.scenarios import engine, own_batch, update
 
 
 @contextmanager
-def writing_is_held(world: Any) -> Iterator[threading.Event]:
+def writing_is_held() -> Iterator[threading.Event]:
     """No tensor gets onto the disk before the event is set."""
     may_write, original = threading.Event(), torch_dist.TorchDist.write
 
@@ -52,16 +53,23 @@ def saved_beside(folder: Path, settings: Mapping[str, Any], checkpoints: Path) -
                 optimizer.reset()
         with (
             Checkpoints(checkpoints, run.runtime, asynchronous=True) as store,
-            writing_is_held(run.runtime.world) as go,
+            writing_is_held() as go,
         ):
             path = store.save(3, run.model, optimizer, {"reference": snapshot}, STATE)
             early = store.whole_since(), path.exists()
-            then = facts(run, optimizer, snapshot)
+            world_draws, then = draws(), facts(run, optimizer, snapshot)
             snapshot.refresh()
             optimizer.reset()
             go.set()
             waited = store.wait()
-        return {"path": path, "early": early, "waited": waited, "again": store.whole_since(), **then}
+        return {
+            "path": path,
+            "early": early,
+            "waited": waited,
+            "again": store.whole_since(),
+            "world_draws": world_draws,
+            **then,
+        }
 
 
 def one_after_the_other(folder: Path, settings: Mapping[str, Any], checkpoints: Path) -> dict[str, Any]:
@@ -112,20 +120,27 @@ def flipped(folder: Path, settings: Mapping[str, Any], checkpoints: Path) -> dic
         kept = Checkpoints(checkpoints, run.runtime, retention=Retention(keep_last=9))
         newest, told = kept.save(2, run.model, optimizer, {}, {}), {}
         for file in sorted(newest.iterdir()):
-            whole = file.read_bytes()
-            place = len(whole) // 3
-            file.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+            flip(file)
             messages.clear()
             found = kept.newest()
             told[file.name] = found and found.name, "; ".join(messages)
-            file.write_bytes(whole)
-        damaged = newest / "common.pt"
-        damaged.write_bytes(damaged.read_bytes()[:-1])
+            flip(file)
+        flip(newest / "common.pt")
         found = store.newest()
         before = sorted(path.name for path in checkpoints.glob("iter_*"))
         store.save(3, run.model, optimizer, {}, {})
         after = sorted(path.name for path in checkpoints.glob("iter_*"))
         return {"told": told, "found": found and found.name, "before": before, "after": after}
+
+
+def flip(file: Path) -> None:
+    """One bit, by one rank, while the others wait; twice makes it whole again."""
+    dist.barrier()
+    if int(os.environ["RANK"]) == 0:
+        content = bytearray(file.read_bytes())
+        content[len(content) // 3] ^= 4
+        file.write_bytes(content)
+    dist.barrier()
 
 
 def brought_back(folder: Path, settings: Mapping[str, Any], checkpoints: Path) -> dict[str, Any]:
