@@ -109,7 +109,7 @@ def test_a_live_run_takes_requests_and_nobody_else_beside_it(
 ) -> None:
     """`prorl stop` and `prorl reset` speak to live runs only, and a second process is refused at once."""
     run_dir = tmp_path / "run"
-    arguments = settings(model, problems, run_dir, UNHURRIED)
+    arguments = settings(model, problems, run_dir, UNHURRIED, steps=500)
     assert main(["stop", str(run_dir)]) == 2
     assert "is not the folder of a run" in capsys.readouterr().err
     with Forked(arguments, tmp_path / "logs") as run:
@@ -119,12 +119,14 @@ def test_a_live_run_takes_requests_and_nobody_else_beside_it(
             assert "is in use by attempt 1 (process" in second.output()
         assert main(["stop", str(run_dir), "--dry-run"]) == 0
         assert main(["reset", str(run_dir), "--reason", "a hunch"]) == 0
+        assert run.until(lambda: any(run_dir.glob("requests/done/reset_*.json")))
         assert main(["stop", str(run_dir), "--reason", "maintenance"]) == 0
         capsys.readouterr()
         assert run.wait() == [STOPPED]
     assert "STOP file: maintenance" in status(run_dir)["reason"]
-    (request,) = run_dir.glob("requests/reset_*.json")
-    assert json.loads(request.read_text())["reason"] == "a hunch"
+    (request,) = run_dir.glob("requests/done/reset_*.json")
+    (reset,) = (record for record in records(run_dir, "reset") if "on request: a hunch" in record["note"])
+    assert json.loads(request.read_text())["obeyed_after_step"] == reset["step"]
     assert main(["reset", str(run_dir), "--reason", "a hunch"]) == 2
     said = capsys.readouterr().err
     assert "no run is live" in said
@@ -134,7 +136,7 @@ def test_a_live_run_takes_requests_and_nobody_else_beside_it(
 
 def test_two_ranks_beside_a_live_run_are_both_refused(model: Path, problems: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    arguments = settings(model, problems, run_dir, UNHURRIED)
+    arguments = settings(model, problems, run_dir, UNHURRIED, steps=500)
     with Forked(arguments, tmp_path / "logs") as run:
         assert run.until(in_phase(run_dir, "rollout"))
         with Forked(arguments, tmp_path / "logs_second", ranks=2) as second:
