@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.processes]
 KILLS = int(os.environ.get("PRORL_KILLS", "9"))
 RANKS = int(os.environ.get("PRORL_KILLS_RANKS", "1"))
 SEED = int(os.environ.get("PRORL_KILLS_SEED", str(time.time_ns() % 1_000_000)))  # said when it fails
-KILLS_A_RUN = 5
+KILLS_A_RUN = max(4, KILLS // 6)
 STEPS = 6
 INTERVAL = 2  # steps between checkpoints
 # Seconds that a phase lasts, about: the kill comes at a random moment of them. "saving": files are being written.
