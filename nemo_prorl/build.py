@@ -15,10 +15,12 @@ from typing import Any
 from nemo_prorl.actor.export import Export
 from nemo_prorl.actor.megatron_actor import MegatronActor
 from nemo_prorl.actor.reference import ReferencePolicy
+from nemo_prorl.algorithm.advantage import ADVANTAGES
 from nemo_prorl.algorithm.objective import OBJECTIVES
 from nemo_prorl.algorithm.policy_loss import PolicyLoss
 from nemo_prorl.algorithm.reduction import AGGREGATIONS
 from nemo_prorl.algorithm.reset import AtEntry, EveryKSteps
+from nemo_prorl.algorithm.shaping import SHAPINGS
 from nemo_prorl.config.identity import RunIdentity
 from nemo_prorl.config.schema import (
     LossConfig,
@@ -53,6 +55,7 @@ from nemo_prorl.plugins import configured
 from nemo_prorl.recipe import Recipe, ResetRule, Stage
 from nemo_prorl.rollout.collector import Collector
 from nemo_prorl.rollout.engine import ROLLOUT_ENGINES
+from nemo_prorl.rollout.step_rewards import StepRewards
 from nemo_prorl.sft import SupervisedTrainer
 from nemo_prorl.telemetry.metrics import MetricsLog
 from nemo_prorl.telemetry.progress import Progress
@@ -128,6 +131,7 @@ def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
             optimizer=optimizer,
             collector=collector,
             mixture=mixture,
+            rewards=StepRewards(world, configured(as_knobs(config.loss.advantage), ADVANTAGES, "loss.advantage")),
             validator=validator,
             recipe=recipe,
             cadence=Cadence(config.validation.every_steps, config.validation.at_start, config.checkpoint.every_steps),
@@ -225,6 +229,11 @@ def _stage(name: str, stage: StageConfig) -> Stage:
         ),
         kl_weight=stage.kl_weight,
         domain_weights={str(domain): weight for domain, weight in stage.domain_weights.items()},
+        shapings={
+            label: configured(as_knobs(shaping), SHAPINGS, f"recipe.stages.{name}.shaping.{label}")
+            for label, shaping in stage.shaping.items()
+            if shaping is not None
+        },
         reset_rules=tuple(rules),
         reset_reference=stage.reset.reference,
         reset_optimizer=stage.reset.optimizer,

@@ -6,9 +6,9 @@ The paper trains in runs that differ in data, samples, context and shaping. Here
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.errors import ConfigError
@@ -36,7 +36,8 @@ class Stage:
 
     A step samples until `prompts_per_step` groups teach, and updates the policy once for every `prompts_per_update`
     of them. `domain_weights` says how often a domain is drawn; empty means as the data mixture says. `kl_weight` is
-    beta; 0 leaves the reference unused.
+    beta; 0 leaves the reference unused. `shapings` change rewards before advantages are taken, in order, by name; see
+    `algorithm.shaping`.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Stage:
     sampling: SamplingParams
     kl_weight: float
     domain_weights: Mapping[str, float] = field(default_factory=dict)
+    shapings: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     reset_rules: tuple[ResetRule, ...] = ()
     reset_reference: bool = True
     reset_optimizer: bool = True

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 from nemo_prorl.actor.interface import PolicyActor
 from nemo_prorl.actor.phases import inference_phase, training_phase
-from nemo_prorl.algorithm.advantage import group_relative
 from nemo_prorl.algorithm.reduction import Metric
 from nemo_prorl.config.identity import RunIdentity
 from nemo_prorl.data.batch import RolloutBatch
@@ -19,6 +18,7 @@ from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.errors import CheckpointError
 from nemo_prorl.recipe import Recipe, Stage, TrainingState
 from nemo_prorl.rollout.collector import Collector
+from nemo_prorl.rollout.step_rewards import StepRewards, shape_group
 from nemo_prorl.telemetry.metrics import MetricsLog, StepMetrics
 from nemo_prorl.telemetry.progress import Progress
 from nemo_prorl.telemetry.timer import Timer
@@ -87,6 +87,7 @@ class ProRLTrainer:
         optimizer: Optimizer,
         collector: Collector,
         mixture: Mixture,
+        rewards: StepRewards,
         validator: Validator | None,
         recipe: Recipe,
         cadence: Cadence,
@@ -96,6 +97,7 @@ class ProRLTrainer:
         export_to: Path | None,
     ) -> None:
         self.actor, self.optimizer, self.collector, self.mixture = actor, optimizer, collector, mixture
+        self.rewards = rewards
         self.validator, self.recipe, self.cadence, self.identity = validator, recipe, cadence, identity
         self.metrics, self.progress, self.export_to = metrics, progress, export_to
         self.timer = Timer()
@@ -131,8 +133,9 @@ class ProRLTrainer:
         metrics.add(collected.metrics)
         if not collected.groups:
             return metrics.add({"rollout/step_left_out": 1.0})
-        batch = RolloutBatch.from_groups(collected.groups, stage.sampling.temperature)
-        batch = batch.with_(advantages=group_relative(batch.rewards_GN))
+        shaped = self.rewards.shaped(collected.groups, stage, self.state.step)
+        batch = RolloutBatch.from_groups(shaped.groups, stage.sampling.temperature)
+        batch = batch.with_(advantages=self.rewards.advantages(batch.rewards_GN))
         with self.timer("logprobs"):
             if collected.updates > 1:  # a step's only update compares the policy with itself
                 batch = batch.with_(old_logprobs=self.actor.get_inference_log_probs(batch))
@@ -145,8 +148,9 @@ class ProRLTrainer:
                 self.actor.finish_training_step()
                 metrics.keep_first(update, FIRST_UPDATE_METRICS)
                 metrics.add(update).add(self.optimizer.step())
-        self.metrics.examples(self.state.step + 1, collected.examples)
-        return metrics
+        examples = [shape_group(group, stage, self.state.step)[0] for group in collected.examples]
+        self.metrics.examples(self.state.step + 1, examples)
+        return metrics.add(shaped.metrics)
 
     def validate(self) -> None:
         """Held-out pass@1 and pass@k of the present policy."""

@@ -111,6 +111,9 @@ class CorrectionConfig(Closed):
 
 
 class LossConfig(Closed):
+    advantage: Choice = Field(
+        Choice(name="group_relative"), description="how rewards are compared: within a group, or with the step's spread"
+    )
     objective: Choice = Choice(name="clip_higher")
     aggregation: Choice = Choice(name="token_mean")
     kl: KLConfig = KLConfig()
@@ -145,6 +148,9 @@ class StageConfig(Closed):
     kl_weight: float = Field(1e-4, ge=0, description="beta; 0 leaves the reference unused. Not in the paper")
     domain_weights: dict[Domain, Annotated[float, Field(ge=0)]] = Field(
         default={}, description="empty: as the data says"
+    )
+    shaping: dict[str, Choice | None] = Field(
+        default={}, description="what rewards become before advantages are taken, in this order; null: that one is off"
     )
     reset: ResetConfig = ResetConfig()
 
