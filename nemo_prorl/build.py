@@ -21,6 +21,7 @@ from nemo_prorl.algorithm.policy_loss import PolicyLoss
 from nemo_prorl.algorithm.reduction import AGGREGATIONS
 from nemo_prorl.algorithm.reset import AtEntry, EveryKSteps
 from nemo_prorl.algorithm.shaping import SHAPINGS
+from nemo_prorl.config.choice import SourceConfig, as_knobs
 from nemo_prorl.config.identity import RunIdentity
 from nemo_prorl.config.schema import (
     LossConfig,
@@ -28,19 +29,17 @@ from nemo_prorl.config.schema import (
     ProRLConfig,
     RunConfig,
     SFTConfig,
-    SourceConfig,
     StageConfig,
-    as_knobs,
 )
 from nemo_prorl.config.verifiers import VerifierPoolConfig
-from nemo_prorl.data.mixture import Mixture, Objection, held_out, question_keys
-from nemo_prorl.data.prompt import Prompt
+from nemo_prorl.data.mixture import Mixture, Objection, question_keys
 from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.data.sources import SOURCES
 from nemo_prorl.data.sources.base import Source
 from nemo_prorl.data.sources.demonstrations import DEMONSTRATIONS
 from nemo_prorl.data.tokenizer import Tokenizer
 from nemo_prorl.evaluation.runner import Validator
+from nemo_prorl.evaluation.validation_set import ValidationSet, validation_sets
 from nemo_prorl.megatron.checkpoint import Checkpoints
 from nemo_prorl.megatron.layout import fitting_architecture
 from nemo_prorl.megatron.microbatch import packer_of
@@ -79,7 +78,7 @@ def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
     tokenizer = Tokenizer.load(Path(config.model.path))
     with ExitStack() as stack:
         pool = stack.enter_context(verifier_pool(config.verifiers))
-        mixture, validation_prompts = data_from(config, tokenizer, pool.objection)
+        mixture, validation_sets = data_from(config, tokenizer, pool.objection)
         engine = stack.enter_context(_open_engine(config, architecture))
         world = engine.runtime.world
         metrics = stack.enter_context(_metrics_log(config, world))
@@ -117,14 +116,15 @@ def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
             ),
         )
         validator = None
-        if validation_prompts:
+        if validation_sets:
             validator = Validator(
                 engine=rollout,
                 pool=pool,
-                prompts=validation_prompts,
+                sets=validation_sets,
                 world=world,
                 config=config.validation,
                 run_seed=config.run.seed,
+                examples_per_set=config.telemetry.samples_per_validation_set,
             )
         yield ProRLTrainer(
             actor=actor,
@@ -253,35 +253,31 @@ def loss_from(loss: LossConfig) -> PolicyLoss:
     )
 
 
-def data_from(config: ProRLConfig, tokenizer: Tokenizer, objection: Objection) -> tuple[Mixture, list[Prompt]]:
+def data_from(config: ProRLConfig, tokenizer: Tokenizer, objection: Objection) -> tuple[Mixture, list[ValidationSet]]:
     """The training mixture, without the validation problems, and those; neither has what can't be judged."""
-    prompts = held_out_from(config, tokenizer, objection)
+    sets = validation_sets_from(config, tokenizer, objection)
     mixture = Mixture(
         {name: (_source(name, source, "sources"), source.weight) for name, source in config.data.sources.items()},
         tokenizer,
         seed=config.run.seed,
         max_prompt_tokens=config.data.max_prompt_tokens,
         long_prompts=config.data.long_prompts,
-        exclude=question_keys(prompts),
+        exclude=question_keys(prompt for one in sets for prompt in one.prompts),
         objection=objection,
     )
-    return mixture, prompts
+    return mixture, sets
 
 
-def held_out_from(config: ProRLConfig, tokenizer: Tokenizer, objection: Objection | None = None) -> list[Prompt]:
-    """The validation problems."""
-    return held_out(
-        {name: _source(name, source, "held_out") for name, source in config.data.held_out.items()},
-        tokenizer,
-        problems_per_task=config.validation.problems_per_task,
-        max_prompt_tokens=config.data.max_prompt_tokens,
-        long_prompts=config.data.long_prompts,
-        objection=objection,
-    )
+def validation_sets_from(
+    config: ProRLConfig, tokenizer: Tokenizer, objection: Objection | None = None
+) -> list[ValidationSet]:
+    """What is held out of training, with its problems."""
+    sources = {name: _source(name, source, "held_out") for name, source in config.data.held_out.items()}
+    return validation_sets(sources, config, tokenizer, objection)
 
 
 def _source(name: str, source: SourceConfig, group: str) -> Source:
-    made: Any = configured(as_knobs(source, "weight"), SOURCES, f"data.{group}.{name}")(name)
+    made: Any = configured(as_knobs(source), SOURCES, f"data.{group}.{name}")(name)
     return made
 
 

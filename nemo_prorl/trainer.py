@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from nemo_prorl.config.identity import RunIdentity
 from nemo_prorl.data.batch import RolloutBatch
 from nemo_prorl.data.mixture import Mixture
 from nemo_prorl.data.sampling import SamplingParams
+from nemo_prorl.data.trajectory import Group
 from nemo_prorl.errors import CheckpointError
 from nemo_prorl.recipe import Recipe, Stage, TrainingState
 from nemo_prorl.rollout.collector import Collector
@@ -47,13 +48,27 @@ class Validated(Protocol):
     def metrics(self) -> Mapping[str, float]: ...
 
     @property
+    def best(self) -> float | None:
+        """What the best checkpoint is chosen by, the larger the better; None: not measured this time."""
+        ...
+
+    @property
     def summary(self) -> str: ...
+
+    @property
+    def examples(self) -> Mapping[str, Sequence[Group]]: ...
 
 
 class Validator(Protocol):
-    """Judges the policy on held-out problems."""
+    """Judges the policy on held-out problems, and decides whether it is time to. Its memory is part of a checkpoint."""
 
-    def run(self, step: int, sampling: SamplingParams) -> Validated: ...
+    def takes_turn(self, step: int, *, is_due: bool, is_last: bool) -> bool: ...
+
+    def run(self, step: int, sampling: SamplingParams, *, is_last: bool = False) -> Validated: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -116,7 +131,7 @@ class ProRLTrainer:
             with self.timer("step"):
                 step_metrics = self.train_step(stage)
             self.advance(stage, step_metrics)
-            if self.is_due(self.cadence.validate_every):
+            if self.is_time_to_validate():
                 self.validate()
             if reason := self.reason_to_reset():
                 self.reset(reason)
@@ -153,13 +168,14 @@ class ProRLTrainer:
         return metrics.add(shaped.metrics)
 
     def validate(self) -> None:
-        """Held-out pass@1 and pass@k of the present policy."""
+        """Scores of the present policy on held-out problems."""
         if self.validator is None:
             return
         with self.timer("validation"), inference_phase(self.actor):
-            result = self.validator.run(self.state.step, self.sampling_stage().sampling)
+            result = self.validator.run(self.state.step, self.sampling_stage().sampling, is_last=self.is_at_end())
         self.state.scores.append(result.score)
         self.metrics.write(self.state.step, {**result.metrics, **self.timer.drain()}, kind="validation")
+        self.metrics.validation_examples(self.state.step, result.examples)
         self.progress.say(f"validation at step {self.state.step}: {result.summary}")
 
     def reset(self, reason: str) -> None:
@@ -208,8 +224,17 @@ class ProRLTrainer:
 
     def is_due(self, every: int | None) -> bool:
         """True every so many steps and after the last one."""
-        last = self.state.step == self.recipe.steps
-        return last or (every is not None and self.state.step % every == 0)
+        return self.is_at_end() or (every is not None and self.state.step % every == 0)
+
+    def is_at_end(self) -> bool:
+        """True after the recipe's last step."""
+        return self.state.step == self.recipe.steps
+
+    def is_time_to_validate(self) -> bool:
+        """True when a validation is due, or was put off before, and has its share of the time left."""
+        is_due = self.is_due(self.cadence.validate_every)
+        validator = self.validator
+        return validator is not None and validator.takes_turn(self.state.step, is_due=is_due, is_last=self.is_at_end())
 
     def sampling_stage(self) -> Stage:
         """The stage that the next step belongs to; the last one at the end."""
@@ -240,7 +265,12 @@ class ProRLTrainer:
         self.progress.resume(self.state.step)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"progressed": vars(self.state).copy(), "mixture": self.mixture.state_dict(), **self.identity.as_state()}
+        return {
+            "progressed": vars(self.state).copy(),
+            "mixture": self.mixture.state_dict(),
+            "validation": None if self.validator is None else self.validator.state_dict(),
+            **self.identity.as_state(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a saved state.
@@ -256,5 +286,7 @@ class ProRLTrainer:
                 "recipe; choose another run.dir, or a recipe that goes on from there"
             )
         self.mixture.load_state_dict(state["mixture"])
+        if self.validator is not None and state["validation"] is not None:
+            self.validator.load_state_dict(state["validation"])
         for change in changed:
             self.progress.say(f"since the checkpoint this has changed: {change}")

@@ -61,9 +61,9 @@ def soft_overlong(
     buffer_tokens: Annotated[int, Field(ge=1)] = 1024,
     max_penalty: Annotated[float, Field(gt=0)] = 1.0,
 ) -> Tensor:
-    """R - max_penalty times how far a response reaches into the last `buffer_tokens` before its limit, [B]. DAPO, Eq. 13.
+    """R - max_penalty times how far a response reaches into the last `buffer_tokens` before its limit, [B]. DAPO.
 
-    0 up to limit - buffer, then linear, and max_penalty at the limit.
+    Nothing is taken off up to limit - buffer; from there it grows linearly, to max_penalty at the limit.
     """
     into_buffer_B = responses.lengths_B - (responses.limits_B - buffer_tokens)
     return rewards_B - max_penalty * (into_buffer_B.to(rewards_B.dtype) / buffer_tokens).clamp(0, 1)

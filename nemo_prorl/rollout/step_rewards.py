@@ -51,13 +51,9 @@ class StepRewards:
         if not stage.shapings:
             return Shaped(list(groups), {})
         results = [shape_group(group, stage, step) for group in groups]
-        own = (
-            [change for _, changes in results for change in changes],
-            [r for g, _ in results for r in g.shaped_rewards],
-        )
-        parts = gather_over_data(self._world, own)
-        everywhere = [change for changes, _ in parts for change in changes]
-        rewards = [reward for _, part in parts for reward in part]
+        parts = gather_over_data(self._world, [(shaped.shaped_rewards, changes) for shaped, changes in results])
+        rewards = [reward for part in parts for shaped, _ in part for reward in shaped]
+        everywhere = [change for part in parts for _, changes in part for change in changes]
         metrics = {"reward/shaped_mean": math.fsum(rewards) / len(rewards), **shaping_metrics(everywhere)}
         return Shaped([group for group, _ in results], metrics)
 

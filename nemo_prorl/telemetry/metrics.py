@@ -18,7 +18,7 @@ from nemo_prorl.algorithm.reduction import Max, Mean, Metric, Min, merge
 from nemo_prorl.config.schema import TelemetryConfig
 from nemo_prorl.data.trajectory import Group
 from nemo_prorl.errors import TrainingError
-from nemo_prorl.telemetry.records import METRICS_FILE, SAMPLES_FILE, RecordFile
+from nemo_prorl.telemetry.records import METRICS_FILE, SAMPLES_FILE, VALIDATION_SAMPLES_FILE, RecordFile
 from nemo_prorl.telemetry.run_folder import opened, written
 from nemo_prorl.telemetry.sinks import Sink, check_installed, open_sinks
 
@@ -62,6 +62,7 @@ class MetricsLog:
 
     metrics.jsonl  {"step", "kind": train | validation | reset | sft, "note" if any, "time/unix_seconds", metrics ...}
     samples.jsonl  a few completions of each step, with reward and outcome
+    validation_samples.jsonl   the same of each validation set
     config.yaml    the resolved configuration
     """
 
@@ -69,6 +70,7 @@ class MetricsLog:
         check_installed(config)
         self._run_dir, self._config, self._is_main, self._resolved = run_dir, config, is_main, resolved
         self._records, self._samples = RecordFile(run_dir / METRICS_FILE), RecordFile(run_dir / SAMPLES_FILE)
+        self._validated = RecordFile(run_dir / VALIDATION_SAMPLES_FILE)
         self._sinks: Sequence[Sink] = ()
 
     def resume(self, step: int | None) -> None:
@@ -85,6 +87,7 @@ class MetricsLog:
             _write_config(self._run_dir / "config.yaml", self._resolved)
         self._records.resume(step)
         self._samples.resume(step)
+        self._validated.resume(step)
         first_step = 0 if step is None else step + 1
         with opened(self._run_dir):
             self._sinks = open_sinks(self._run_dir, self._config, self._resolved, first_step=first_step)
@@ -113,9 +116,17 @@ class MetricsLog:
             for record in islice(_sample_records(groups), self._config.samples_per_step):
                 self._samples.append({"step": step, **record})
 
+    def validation_examples(self, step: int, groups_of_sets: Mapping[str, Sequence[Group]]) -> None:
+        """Of each validation set some completions, as many as telemetry.samples_per_validation_set says."""
+        if self._is_main:
+            for name, groups in groups_of_sets.items():
+                for record in islice(_sample_records(groups), self._config.samples_per_validation_set):
+                    self._validated.append({"step": step, "set": name, **record})
+
     def close(self) -> None:
         self._records.close()
         self._samples.close()
+        self._validated.close()
         for sink in self._sinks:
             try:
                 sink.close()
