@@ -25,7 +25,6 @@ from nemo_prorl.config.choice import SourceConfig, as_knobs
 from nemo_prorl.config.identity import RunIdentity
 from nemo_prorl.config.schema import (
     LossConfig,
-    MegatronConfig,
     ProRLConfig,
     RunConfig,
     SFTConfig,
@@ -58,6 +57,7 @@ from nemo_prorl.rollout.step_rewards import StepRewards
 from nemo_prorl.sft import SupervisedTrainer
 from nemo_prorl.telemetry.metrics import MetricsLog
 from nemo_prorl.telemetry.progress import Progress
+from nemo_prorl.telemetry.watch import Watch, alarms_from
 from nemo_prorl.trainer import Cadence, ProRLTrainer
 from nemo_prorl.verifiers.pool import VerifierPool
 from nemo_prorl.verifiers.sandbox import SandboxSettings
@@ -97,7 +97,8 @@ def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
             schedule=engine.schedule,
             optimizer=optimizer,
             memory=TrainingMemory(engine.model, optimizer, config.megatron.offload),
-            reference=_reference(engine, config.megatron) if needs_reference else None,
+            reference=_frozen(engine, on_host="reference" in config.megatron.offload) if needs_reference else None,
+            base=_frozen(engine, on_host=True) if config.loss.kl.base_every_steps else None,
             engine=rollout,
             loss=loss_from(config.loss),
             checkpoints=Checkpoints(_checkpoints(config.run), engine.runtime, keep_last=config.checkpoint.keep_last),
@@ -115,9 +116,10 @@ def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
                 shares_prompt=packer_of(config.megatron, uses_te=engine.model.uses_te).shares,
             ),
         )
-        validator = None
-        if validation_sets:
-            validator = Validator(
+        validator = (
+            None
+            if not validation_sets
+            else Validator(
                 engine=rollout,
                 pool=pool,
                 sets=validation_sets,
@@ -126,6 +128,7 @@ def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
                 run_seed=config.run.seed,
                 examples_per_set=config.telemetry.samples_per_validation_set,
             )
+        )
         yield ProRLTrainer(
             actor=actor,
             optimizer=optimizer,
@@ -134,9 +137,15 @@ def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
             rewards=StepRewards(world, configured(as_knobs(config.loss.advantage), ADVANTAGES, "loss.advantage")),
             validator=validator,
             recipe=recipe,
-            cadence=Cadence(config.validation.every_steps, config.validation.at_start, config.checkpoint.every_steps),
+            cadence=Cadence(
+                validate_every=config.validation.every_steps,
+                validate_at_start=config.validation.at_start,
+                save_every=config.checkpoint.every_steps,
+                measure_base_every=config.loss.kl.base_every_steps,
+            ),
             identity=_identity(config),
             metrics=metrics,
+            watch=Watch(alarms_from(config.alarms), metrics, is_main=world.is_main),
             progress=stack.enter_context(Progress(recipe.steps, is_main=world.is_main)),
             export_to=export_to,
         )
@@ -255,7 +264,7 @@ def loss_from(loss: LossConfig) -> PolicyLoss:
 
 def data_from(config: ProRLConfig, tokenizer: Tokenizer, objection: Objection) -> tuple[Mixture, list[ValidationSet]]:
     """The training mixture, without the validation problems, and those; neither has what can't be judged."""
-    sets = validation_sets_from(config, tokenizer, objection)
+    sets = held_out_from(config, tokenizer, objection)
     mixture = Mixture(
         {name: (_source(name, source, "sources"), source.weight) for name, source in config.data.sources.items()},
         tokenizer,
@@ -268,9 +277,7 @@ def data_from(config: ProRLConfig, tokenizer: Tokenizer, objection: Objection) -
     return mixture, sets
 
 
-def validation_sets_from(
-    config: ProRLConfig, tokenizer: Tokenizer, objection: Objection | None = None
-) -> list[ValidationSet]:
+def held_out_from(config: ProRLConfig, tokenizer: Tokenizer, objection: Objection | None = None) -> list[ValidationSet]:
     """What is held out of training, with its problems."""
     sources = {name: _source(name, source, "held_out") for name, source in config.data.held_out.items()}
     return validation_sets(sources, config, tokenizer, objection)
@@ -281,8 +288,9 @@ def _source(name: str, source: SourceConfig, group: str) -> Source:
     return made
 
 
-def _reference(engine: _Engine, config: MegatronConfig) -> ReferencePolicy:
-    return ReferencePolicy(WeightSnapshot(engine.model, on_host="reference" in config.offload), engine.schedule)
+def _frozen(engine: _Engine, *, on_host: bool) -> ReferencePolicy:
+    """The model as it was loaded from model.path; a checkpoint brings back what a reference has become since."""
+    return ReferencePolicy(WeightSnapshot(engine.model, on_host=on_host), engine.schedule)
 
 
 def verifier_pool(verifiers: VerifierPoolConfig) -> VerifierPool:

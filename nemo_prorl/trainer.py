@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,13 +22,10 @@ from nemo_prorl.rollout.step_rewards import StepRewards, shape_group
 from nemo_prorl.telemetry.metrics import MetricsLog, StepMetrics
 from nemo_prorl.telemetry.progress import Progress
 from nemo_prorl.telemetry.timer import Timer
-
-log = logging.getLogger(__name__)
-
+from nemo_prorl.telemetry.watch import Watch
 
 # At a step's first update the policy still is pi_old: its ratios are 1. These metrics are also kept apart for it.
 FIRST_UPDATE_METRICS = ("policy/approximate_kl", "policy/ratio_max", "policy/ratio_min")
-FIRST_UPDATE_KL_LIMIT = 1e-3
 
 
 class Optimizer(Protocol):
@@ -78,6 +74,7 @@ class Cadence:
     validate_every: int | None = None
     validate_at_start: bool = True
     save_every: int | None = None
+    measure_base_every: int | None = None
 
 
 @dataclass
@@ -108,13 +105,14 @@ class ProRLTrainer:
         cadence: Cadence,
         identity: RunIdentity,
         metrics: MetricsLog,
+        watch: Watch,
         progress: Progress,
         export_to: Path | None,
     ) -> None:
         self.actor, self.optimizer, self.collector, self.mixture = actor, optimizer, collector, mixture
         self.rewards = rewards
         self.validator, self.recipe, self.cadence, self.identity = validator, recipe, cadence, identity
-        self.metrics, self.progress, self.export_to = metrics, progress, export_to
+        self.metrics, self.watch, self.progress, self.export_to = metrics, watch, progress, export_to
         self.timer = Timer()
         self.state = Progressed()
 
@@ -156,6 +154,8 @@ class ProRLTrainer:
                 batch = batch.with_(old_logprobs=self.actor.get_inference_log_probs(batch))
             if stage.kl_weight > 0:
                 batch = batch.with_(reference_logprobs=self.actor.get_init_policy_logprobs(batch))
+            if self.measures_base():
+                batch = batch.with_(base_logprobs=self.actor.get_base_policy_logprobs(batch))
         with self.timer("update"), training_phase(self.actor):
             for minibatch in batch.split(collected.updates):
                 self.actor.prepare_for_training_step()
@@ -207,24 +207,22 @@ class ProRLTrainer:
         values = step_metrics.values()
         if "kl/reference" in values:
             self.state.kl = values["kl/reference"]
-        if values.get("policy/approximate_kl_first_update", 0.0) > FIRST_UPDATE_KL_LIMIT:
-            log.warning(
-                "step %d: at its first update the policy already differs from itself (approximate KL %.2g; at most %g "
-                "is rounding). Old and new logprobs are computed differently, so every ratio is wrong",
-                self.state.step,
-                values["policy/approximate_kl_first_update"],
-                FIRST_UPDATE_KL_LIMIT,
-            )
         self.state.steps_left_out += "rollout/step_left_out" in values
         values["rollout/steps_left_out"] = self.state.steps_left_out
         values["reset/steps_since"] = self.state.steps_since_reset
         values |= self.mixture.metrics() | self.timer.drain()
+        values |= self.watch.look(self.state.step, values)
         self.metrics.write(self.state.step, values, note=stage.name)
         self.progress.step(self.state.step, stage.name, values)
 
     def is_due(self, every: int | None) -> bool:
         """True every so many steps and after the last one."""
         return self.is_at_end() or (every is not None and self.state.step % every == 0)
+
+    def measures_base(self) -> bool:
+        """True in every so many steps, the first of them included: then reference and base are the same still."""
+        every = self.cadence.measure_base_every
+        return every is not None and self.state.step % every == 0
 
     def is_at_end(self) -> bool:
         """True after the recipe's last step."""
@@ -269,6 +267,7 @@ class ProRLTrainer:
             "progressed": vars(self.state).copy(),
             "mixture": self.mixture.state_dict(),
             "validation": None if self.validator is None else self.validator.state_dict(),
+            "alarms": self.watch.state_dict(),
             **self.identity.as_state(),
         }
 
@@ -286,6 +285,7 @@ class ProRLTrainer:
                 "recipe; choose another run.dir, or a recipe that goes on from there"
             )
         self.mixture.load_state_dict(state["mixture"])
+        self.watch.load_state_dict(state["alarms"])
         if self.validator is not None and state["validation"] is not None:
             self.validator.load_state_dict(state["validation"])
         for change in changed:

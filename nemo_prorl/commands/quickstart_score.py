@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nemo_prorl.build import recipe_from, validation_sets_from, verifier_pool
+from nemo_prorl.build import held_out_from, recipe_from, verifier_pool
 from nemo_prorl.config.schema import ProRLConfig
 from nemo_prorl.data.tokenizer import Tokenizer
 from nemo_prorl.evaluation.result import ValidationResult
@@ -18,7 +18,7 @@ def score(config: ProRLConfig) -> ValidationResult:
     """What `prorl train` with these settings would report of `model.path` before its first step."""
     folder = Path(config.model.path)
     tokenizer = Tokenizer.load(folder)
-    sets = validation_sets_from(config, tokenizer)
+    sets = held_out_from(config, tokenizer)
     limits = recipe_from(config.recipe.stages).stages[0].sampling
     engine, reader = TransformersEngine(folder, tokenizer), TensorReader(folder)
     engine.load_weights((name, reader.get(name)) for name in reader.names)

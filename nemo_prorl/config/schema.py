@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from nemo_prorl.config.alarms import AlarmsConfig
 from nemo_prorl.config.choice import Choice, SourceConfig
 from nemo_prorl.config.closed import Closed
 from nemo_prorl.config.validation import HeldOutConfig, ValidationConfig
@@ -92,6 +93,12 @@ class KLConfig(Closed):
     value: Literal["k1", "k2", "k3"] = Field("k3", description="estimator of the KL's value (Eq. 4)")
     gradient: Literal["k1", "k2", "k3"] | None = Field(
         None, description="estimator whose gradient is used; null: the value's own (k3's is not the KL's gradient)"
+    )
+    base_every_steps: int | None = Field(
+        None,
+        ge=1,
+        description="measure the KL to the model of model.path, too, every so many steps; null: never. Costs a copy of "
+        "the weights in the host's memory, and one more scoring of such a step's batch",
     )
 
 
@@ -221,6 +228,7 @@ class ProRLConfig(Closed):
     validation: ValidationConfig = ValidationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
+    alarms: AlarmsConfig = AlarmsConfig()
     export: ExportConfig = ExportConfig()
 
     @model_validator(mode="after")

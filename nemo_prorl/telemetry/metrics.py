@@ -24,7 +24,7 @@ from nemo_prorl.telemetry.sinks import Sink, check_installed, open_sinks
 
 log = logging.getLogger(__name__)
 
-Kind = Literal["train", "validation", "reset", "sft"]
+Kind = Literal["train", "validation", "reset", "alarm", "sft"]
 
 
 class StepMetrics:
@@ -60,7 +60,8 @@ class StepMetrics:
 class MetricsLog:
     """The run's record. Only the main rank writes; every rank may call everything.
 
-    metrics.jsonl  {"step", "kind": train | validation | reset | sft, "note" if any, "time/unix_seconds", metrics ...}
+    metrics.jsonl  {"step", "kind": train | validation | reset | alarm | sft, "name" and "note" if any,
+                   "time/unix_seconds", metrics ...}; docs/metrics.md lists the metrics
     samples.jsonl  a few completions of each step, with reward and outcome
     validation_samples.jsonl   the same of each validation set
     config.yaml    the resolved configuration
@@ -92,8 +93,17 @@ class MetricsLog:
         with opened(self._run_dir):
             self._sinks = open_sinks(self._run_dir, self._config, self._resolved, first_step=first_step)
 
-    def write(self, step: int, values: Mapping[str, float], kind: Kind = "train", note: str | None = None) -> None:
-        """One record; `note` is text for the reader: the stage's name, the reason of a reset.
+    def write(
+        self,
+        step: int,
+        values: Mapping[str, float],
+        kind: Kind = "train",
+        note: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        """One record; `note` is text for the reader: the stage's name, the reason of a reset, an alarm's advice.
+
+        `name` tells apart what is of one kind: the alarm's name.
 
         Raises:
             TrainingError: a value is not a finite number.
@@ -103,8 +113,7 @@ class MetricsLog:
         if not self._is_main:
             return
         head: dict[str, Any] = {"step": step, "kind": kind}
-        if note is not None:
-            head["note"] = note
+        head |= {key: text for key, text in (("name", name), ("note", note)) if text is not None}
         self._records.append({**head, "time/unix_seconds": time.time(), **numbers})
         for sink in self._sinks:
             with written(sink.place):

@@ -1,4 +1,4 @@
-"""Blended validation sets: weights, cadence, what is carried over, what the best is chosen by, and the share of time."""
+"""Blended validation sets: weights, cadence, what is carried over, the best, and the share of time."""
 
 import json
 
@@ -190,7 +190,7 @@ def test_a_validation_over_its_share_of_time_is_put_off_until_there_is_room():
             result = validating.run(step, STAGE)
             taken.append((step, result.metrics["validation/put_off_steps"]))
             assert result.metrics["time/validation_share"] <= 0.1 or step == 40
-    # Due at 10: 20 of 10 + 50 + 10 s. There is room once 10 + 5 n + 10 >= 200, at n = 36. The last one is never put off.
+    # Due at 10: 20 of 10 + 50 + 10 s. There is room once 10 + 5 n + 10 >= 200, at n = 36. The last is never put off.
     assert taken == [(36, 26), (40, 0)]
 
 
