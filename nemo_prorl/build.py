@@ -82,8 +82,7 @@ def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
         engine = stack.enter_context(_open_engine(config, architecture))
         world = engine.runtime.world
         metrics = stack.enter_context(_metrics_log(config, world))
-        updates = sum(stage.steps * stage.updates_per_step for stage in recipe)
-        optimizer = PolicyOptimizer(engine.model, config.optimizer, total_steps=updates)
+        optimizer = PolicyOptimizer(engine.model, config.optimizer, total_steps=recipe.updates)
         needs_reference = any(stage.kl_weight > 0 for stage in recipe)
         rollout = configured(as_knobs(config.rollout), ROLLOUT_ENGINES, "rollout")(
             model_path=Path(config.model.path), tokenizer=tokenizer, device=engine.runtime.device
@@ -116,10 +115,9 @@ def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
                 shares_prompt=packer_of(config.megatron, uses_te=engine.model.uses_te).shares,
             ),
         )
-        validator = (
-            None
-            if not validation_sets
-            else Validator(
+        validator = None
+        if validation_sets:
+            validator = Validator(
                 engine=rollout,
                 pool=pool,
                 sets=validation_sets,
@@ -128,7 +126,6 @@ def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
                 run_seed=config.run.seed,
                 examples_per_set=config.telemetry.samples_per_validation_set,
             )
-        )
         yield ProRLTrainer(
             actor=actor,
             optimizer=optimizer,

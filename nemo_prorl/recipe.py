@@ -82,6 +82,11 @@ class Recipe:
         """Steps of all stages together."""
         return sum(stage.steps for stage in self.stages)
 
+    @property
+    def updates(self) -> int:
+        """Updates of all stages together."""
+        return sum(stage.steps * stage.updates_per_step for stage in self.stages)
+
     def stage_at(self, step: int) -> tuple[Stage, int]:
         """The stage that step number `step` (from 0) belongs to, and how many of its steps lie before."""
         before = 0
