@@ -22,7 +22,7 @@ from nemo_prorl.world import world_size_from_environment
 Row = tuple[str, ...]
 STAGE_HEADS = (
     *("stage", "steps", "prompts/step", "samples/prompt", "sequences/step", "updates/step", "sequences/update"),
-    *("context", "tokens/step", "temperature", "KL weight", "reset"),
+    *("context", "tokens/step", "temperature", "KL weight", "shaping", "reset"),
 )
 
 
@@ -46,9 +46,11 @@ def training_plan(config: ProRLConfig, environment: Mapping[str, str] = os.envir
             [
                 ("training data", ", ".join(config.data.sources)),
                 ("held out", ", ".join(config.data.held_out) or "nothing, so there is no validation"),
+                ("validation", _validation(config)),
                 ("prompts", f"up to {config.data.max_prompt_tokens:,} tokens; longer ones: {config.data.long_prompts}"),
                 ("dynamic sampling", _dynamic_sampling(config)),
                 ("rollout", config.rollout.name),
+                ("advantage", config.loss.advantage.name),
                 ("loss", f"{config.loss.objective.name}, {config.loss.aggregation.name}, KL by {config.loss.kl.value}"),
             ]
         ),
@@ -101,6 +103,7 @@ def _stage(name: str, stage: StageConfig, row_tokens: int) -> Row:
         f"<= {sequences * row_tokens:,}",
         f"{stage.temperature:g}",
         f"{stage.kl_weight:g}",
+        ", ".join(shaping.name for shaping in stage.shaping.values() if shaping is not None) or "none",
         _reset(stage),
     )
 
@@ -115,6 +118,19 @@ def _reset(stage: StageConfig) -> str:
 
 def _updates_per_step(stage: StageConfig) -> int:
     return stage.prompts_per_step // stage.prompts_per_update
+
+
+def _validation(config: ProRLConfig) -> str:
+    """Each set's weight and cadence, and how often any is validated."""
+    validation = config.validation
+    when = (
+        f"every {validation.every_steps} steps and after the last" if validation.every_steps else "after the last step"
+    )
+    sets = [
+        f"{name} (weight {one.weight:g}{f', in one of {one.every_validations}' if one.every_validations > 1 else ''})"
+        for name, one in config.data.held_out.items()
+    ]
+    return f"{when}: {', '.join(sets)}" if sets else "none"
 
 
 def _dynamic_sampling(config: ProRLConfig) -> str:
