@@ -122,10 +122,8 @@ def _updates_per_step(stage: StageConfig) -> int:
 
 def _validation(config: ProRLConfig) -> str:
     """Each set's weight and cadence, and how often any is validated."""
-    validation = config.validation
-    when = (
-        f"every {validation.every_steps} steps and after the last" if validation.every_steps else "after the last step"
-    )
+    every = config.validation.every_steps
+    when = f"every {every} steps and after the last" if every else "after the last step"
     sets = [
         f"{name} (weight {one.weight:g}{f', in one of {one.every_validations}' if one.every_validations > 1 else ''})"
         for name, one in config.data.held_out.items()

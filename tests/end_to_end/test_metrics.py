@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.runs import finish, has_done, kill_when, records, settings
+from tests.end_to_end.runs import finish, has_done, kill_when, records, settings, write_rows
 from tests.telemetry.documented import described
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.processes]
@@ -27,26 +27,9 @@ EVERYTHING = (
 )
 
 
-def write_digits(folder: Path) -> tuple[Path, Path]:
-    """Problems of another domain, to train on and held out; the verifier is the same."""
-    paths = folder / "digits.jsonl", folder / "digits_held_out.jsonl"
-    for path, numbers in zip(paths, (range(3), range(50, 53)), strict=True):
-        rows = [
-            {
-                "problem": f"Say a digit, number {number}.",
-                "answer": "",
-                "domain": "math",
-                "task": "digits",
-                "verifier": "tests.end_to_end.plugins:VowelShare",
-            }
-            for number in numbers
-        ]
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return paths
-
-
 def everything(model: Path, problems: Path, run_dir: Path) -> list[str]:
-    train, held_out = write_digits(problems.parent)
+    train = write_rows(problems.with_name("digits.jsonl"), range(200, 203), domain="math", task="digits")
+    held_out = write_rows(problems.with_name("digits_held_out.jsonl"), range(300, 303), domain="math", task="digits")
     return settings(model, problems, run_dir, EVERYTHING[0] % train, EVERYTHING[1] % held_out, *EVERYTHING[2:], steps=6)
 
 
