@@ -48,7 +48,6 @@ def test_killed_and_resumed_everything_measured_is_the_same_and_described(
     # The reference is the base model up to the reset at step 3; measured is in steps 1, 3 and 5.
     assert [("kl/base" in step) for step in steps] == [True, False] * 3
     assert [step["kl/base"] == step["kl/reference"] for step in steps if "kl/base" in step] == [True, True, False]
-    assert steps[4]["kl/base"] > steps[4]["kl/reference"]
     for step in steps:  # of two domains the mean lies between theirs; a domain that a step lacks isn't there
         parts = [value for name, value in step.items() if name.startswith("policy/") and name.endswith("/entropy")]
         parts.remove(step["policy/entropy"])
