@@ -31,7 +31,7 @@ examples:
 
 SETTINGS = """\
 Settings are KEY=VALUE. A group's name chooses one of its YAML files (recipe=tiny, loss=grpo); a dotted path sets one
-value (optimizer.lr=1e-6, recipe.stages.main.kl_weight=0). All keys, their defaults and their meaning stand in
+value (optimizer.lr=1e-6, recipe.stages.run1.kl_weight=0). All keys, their defaults and their meaning stand in
 nemo_prorl/config/schema.py, all choices in conf/. Files of your own: hydra.searchpath=[FOLDER]."""
 
 

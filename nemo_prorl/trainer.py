@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,58 +13,29 @@ from nemo_prorl.algorithm.reduction import Metric
 from nemo_prorl.config.identity import RunIdentity
 from nemo_prorl.data.batch import RolloutBatch
 from nemo_prorl.data.mixture import Mixture
-from nemo_prorl.data.sampling import SamplingParams
-from nemo_prorl.data.trajectory import Group
 from nemo_prorl.errors import CheckpointError
-from nemo_prorl.recipe import Recipe, Stage, TrainingState
+from nemo_prorl.evaluation.interface import Validator
+from nemo_prorl.recipe import Recipe, Stage, first_reason
 from nemo_prorl.rollout.collector import Collector
 from nemo_prorl.rollout.step_rewards import StepRewards, shape_group
+from nemo_prorl.run_state import WATCHED, RunState
 from nemo_prorl.telemetry.metrics import MetricsLog, StepMetrics
 from nemo_prorl.telemetry.progress import Progress
 from nemo_prorl.telemetry.timer import Timer
 from nemo_prorl.telemetry.watch import Watch
+from nemo_prorl.world import World
 
 # At a step's first update the policy still is pi_old: its ratios are 1. These metrics are also kept apart for it.
 FIRST_UPDATE_METRICS = ("policy/approximate_kl", "policy/ratio_max", "policy/ratio_min")
+
+# When a reset's effect is told: late enough for the optimizer to have found its moments again.
+REPORT_RESET_AFTER_STEPS = 20
 
 
 class Optimizer(Protocol):
     """The one verb the step needs of an optimizer."""
 
     def step(self) -> Mapping[str, Metric | float]: ...
-
-
-class Validated(Protocol):
-    """What came of a validation: one score to steer by, metrics to log, a line to read."""
-
-    @property
-    def score(self) -> float: ...
-
-    @property
-    def metrics(self) -> Mapping[str, float]: ...
-
-    @property
-    def best(self) -> float | None:
-        """What the best checkpoint is chosen by, the larger the better; None: not measured this time."""
-        ...
-
-    @property
-    def summary(self) -> str: ...
-
-    @property
-    def examples(self) -> Mapping[str, Sequence[Group]]: ...
-
-
-class Validator(Protocol):
-    """Judges the policy on held-out problems, and decides whether it is time to. Its memory is part of a checkpoint."""
-
-    def takes_turn(self, step: int, *, is_due: bool, is_last: bool) -> bool: ...
-
-    def run(self, step: int, sampling: SamplingParams, *, is_last: bool = False) -> Validated: ...
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -75,18 +46,6 @@ class Cadence:
     validate_at_start: bool = True
     save_every: int | None = None
     measure_base_every: int | None = None
-
-
-@dataclass
-class Progressed:
-    """What a resumed run must know besides weights: it travels with the checkpoint."""
-
-    step: int = 0
-    steps_since_reset: int = 0
-    steps_left_out: int = 0
-    resets: int = 0
-    kl: float = 0.0
-    scores: list[float] = field(default_factory=list)
 
 
 class ProRLTrainer:
@@ -101,6 +60,7 @@ class ProRLTrainer:
         mixture: Mixture,
         rewards: StepRewards,
         validator: Validator | None,
+        world: World,
         recipe: Recipe,
         cadence: Cadence,
         identity: RunIdentity,
@@ -110,11 +70,11 @@ class ProRLTrainer:
         export_to: Path | None,
     ) -> None:
         self.actor, self.optimizer, self.collector, self.mixture = actor, optimizer, collector, mixture
-        self.rewards = rewards
-        self.validator, self.recipe, self.cadence, self.identity = validator, recipe, cadence, identity
-        self.metrics, self.watch, self.progress, self.export_to = metrics, watch, progress, export_to
+        self.validator, self.world, self.recipe, self.cadence = validator, world, recipe, cadence
+        self.identity, self.rewards, self.watch = identity, rewards, watch
+        self.metrics, self.progress, self.export_to = metrics, progress, export_to
         self.timer = Timer()
-        self.state = Progressed()
+        self.state = RunState.at_start(recipe)
 
     # -- the story ---------------------------------------------------------------------------------------------------
 
@@ -123,14 +83,17 @@ class ProRLTrainer:
         self.resume()
         if self.state.step == 0 and self.cadence.validate_at_start:
             self.validate()
-        while self.state.step < self.recipe.steps:
-            stage, _ = self.recipe.stage_at(self.state.step)
+        while not self.is_over:
+            stage = self.stage
             self.actor.enter_stage(stage)
             with self.timer("step"):
                 step_metrics = self.train_step(stage)
             self.advance(stage, step_metrics)
             if self.is_time_to_validate():
                 self.validate()
+            if self.is_over or self.state.steps_since_reset == REPORT_RESET_AFTER_STEPS:
+                self.report_effect_of_reset()
+            self.hand_over()
             if reason := self.reason_to_reset():
                 self.reset(reason)
             if self.is_due(self.cadence.save_every):
@@ -154,7 +117,7 @@ class ProRLTrainer:
                 batch = batch.with_(old_logprobs=self.actor.get_inference_log_probs(batch))
             if stage.kl_weight > 0:
                 batch = batch.with_(reference_logprobs=self.actor.get_init_policy_logprobs(batch))
-            if self.measures_base():
+            if self.measures_base:
                 batch = batch.with_(base_logprobs=self.actor.get_base_policy_logprobs(batch))
         with self.timer("update"), training_phase(self.actor):
             for minibatch in batch.split(collected.updates):
@@ -171,80 +134,107 @@ class ProRLTrainer:
         """Scores of the present policy on held-out problems."""
         if self.validator is None:
             return
+        sampling = self.stage.sampling
         with self.timer("validation"), inference_phase(self.actor):
-            result = self.validator.run(self.state.step, self.sampling_stage().sampling, is_last=self.is_at_end())
-        self.state.scores.append(result.score)
+            result = self.validator.run(self.state.step, sampling, is_last=self.is_over)
+        is_best = self.state.validated(result.score, sampling.context_tokens, result.best)
         self.metrics.write(self.state.step, {**result.metrics, **self.timer.drain()}, kind="validation")
         self.metrics.validation_examples(self.state.step, result.examples)
         self.progress.say(f"validation at step {self.state.step}: {result.summary}")
+        if is_best and self.needs_best:
+            self.save()
+
+    def hand_over(self) -> None:
+        """Enter the next stage once the present one is over, and the one after it if that is over, too."""
+        while (reason := self.stage.reason_to_end(self.state.seen_by_rules())) and (
+            following := self.recipe.after(self.stage)
+        ):
+            former, steps = self.stage, self.state.steps_in_stage
+            self.state.entered(following, former)
+            note = f"{former.name} is over, {reason}; {following.name} begins"
+            self.metrics.write(self.state.step, {"stage/steps_of_last": steps}, kind="stage", note=note)
+            self.progress.say(f"step {self.state.step}: {note}")
 
     def reset(self, reason: str) -> None:
         """A hard reset: the reference becomes the policy, the optimizer starts afresh (paper, section 2.3.1)."""
-        stage = self.sampling_stage()
-        done = []
-        if stage.reset_reference:
-            self.actor.reset_reference()
-            done.append("reference")
-        if stage.reset_optimizer:
-            self.actor.reset_optimizer()
-            done.append("optimizer")
-        self.state.resets += 1
+        self.report_effect_of_reset()
+        resets, best = self.stage.resets, self.state.best
+        to_best = resets.to == "best" and best is not None
         event = {
-            "reset/count": self.state.resets,
+            "reset/count": self.state.resets + 1,
             "reset/steps_since_last": self.state.steps_since_reset,
-            "reset/kl_before": self.state.kl,
+            "reset/kl_before": self.state.kls[-1] if self.state.kls else 0.0,
+            **{f"reset/score_before_{ago}": score for ago, score in enumerate(reversed(self.state.scores[-5:]))},
         }
-        self.state.steps_since_reset, self.state.kl, self.state.scores = 0, 0.0, []
-        self.metrics.write(self.state.step, event, kind="reset", note=reason)
-        self.progress.say(f"reset of {' and '.join(done)} at step {self.state.step}: {reason}")
+        if to_best and best is not None:
+            self.actor.return_to(best.step)
+            event |= {"reset/best_step": best.step, "reset/best_score": best.score}
+        if resets.reference:
+            self.actor.reset_reference()
+        if resets.optimizer:
+            self.actor.reset_optimizer()
+        self.state.was_reset(to_best)
+        what = " and ".join(name for name in ("reference", "optimizer") if getattr(resets, name))
+        to = f" to the best policy, of step {best.step}" if to_best and best is not None else ""
+        self.metrics.write(self.state.step, event, kind="reset", note=f"{what}{to}: {reason}")
+        self.progress.say(f"reset of {what}{to} at step {self.state.step}: {reason}")
 
     # -- bookkeeping -------------------------------------------------------------------------------------------------
 
     def advance(self, stage: Stage, step_metrics: StepMetrics) -> None:
         """Count the step and tell what came of it."""
-        self.state.step += 1
-        self.state.steps_since_reset += 1
-        values = step_metrics.values()
-        if "kl/reference" in values:
-            self.state.kl = values["kl/reference"]
+        values = step_metrics.values() | self.mixture.metrics() | self.timer.drain()
+        # Clocks differ from rank to rank, and sums may by a rounding: rules have to see the same everywhere.
+        watched = {ours: values[theirs] for theirs, ours in WATCHED.items() if theirs in values}
+        self.state.stepped(self.world.broadcast(watched))
         self.state.steps_left_out += "rollout/step_left_out" in values
         values["rollout/steps_left_out"] = self.state.steps_left_out
         values["reset/steps_since"] = self.state.steps_since_reset
-        values |= self.mixture.metrics() | self.timer.drain()
         values |= self.watch.look(self.state.step, values)
         self.metrics.write(self.state.step, values, note=stage.name)
         self.progress.step(self.state.step, stage.name, values)
 
-    def is_due(self, every: int | None) -> bool:
-        """True every so many steps and after the last one."""
-        return self.is_at_end() or (every is not None and self.state.step % every == 0)
+    @property
+    def stage(self) -> Stage:
+        """The one that the next step belongs to; the last one at the end."""
+        return self.recipe.named(self.state.stage)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the last stage is over, and so the recipe."""
+        stage = self.stage
+        return self.recipe.after(stage) is None and stage.reason_to_end(self.state.seen_by_rules()) is not None
+
+    @property
+    def needs_best(self) -> bool:
+        """Whether some stage resets to the best policy, which then must be kept."""
+        return any(stage.resets.to == "best" for stage in self.recipe)
+
+    @property
     def measures_base(self) -> bool:
-        """True in every so many steps, the first of them included: then reference and base are the same still."""
+        """Whether this step also measures how far the policy is from the model that the run started from."""
         every = self.cadence.measure_base_every
         return every is not None and self.state.step % every == 0
 
-    def is_at_end(self) -> bool:
-        """True after the recipe's last step."""
-        return self.state.step == self.recipe.steps
-
     def is_time_to_validate(self) -> bool:
         """True when a validation is due, or was put off before, and has its share of the time left."""
-        is_due = self.is_due(self.cadence.validate_every)
-        validator = self.validator
-        return validator is not None and validator.takes_turn(self.state.step, is_due=is_due, is_last=self.is_at_end())
+        is_due, validator = self.is_due(self.cadence.validate_every), self.validator
+        return validator is not None and validator.takes_turn(self.state.step, is_due=is_due, is_last=self.is_over)
 
-    def sampling_stage(self) -> Stage:
-        """The stage that the next step belongs to; the last one at the end."""
-        return self.recipe.stage_at(min(self.state.step, self.recipe.steps - 1))[0]
+    def is_due(self, every: int | None) -> bool:
+        """True every so many steps and after the last one."""
+        return self.is_over or (every is not None and self.state.step % every == 0)
 
     def reason_to_reset(self) -> str | None:
         """What the rules of the stage about to train say at this step boundary."""
-        if self.state.step == self.recipe.steps:
+        if self.is_over:
             return None
-        stage, done = self.recipe.stage_at(self.state.step)
-        state = TrainingState(self.state.steps_since_reset, done, tuple(self.state.scores), self.state.kl)
-        return next(filter(None, (rule.reason(state) for rule in stage.reset_rules)), None)
+        return first_reason(self.stage.resets.rules, self.state.seen_by_rules())
+
+    def report_effect_of_reset(self) -> None:
+        """What the last reset has changed, once."""
+        if effect := self.state.effect_of_reset():
+            self.metrics.write(self.state.step, effect, kind="reset_effect")
 
     def save(self) -> None:
         """Everything that going on needs, whole or not at all."""
@@ -256,15 +246,15 @@ class ProRLTrainer:
         restored = self.actor.restore_checkpoint()
         if restored is not None:
             self.load_state_dict(restored)
-            is_complete = self.state.step == self.recipe.steps
-            done = "complete, nothing is left to train" if is_complete else f"resumed after step {self.state.step}"
+            done = "complete, nothing is left to train" if self.is_over else f"resumed after step {self.state.step}"
             self.progress.say(f"the run in this folder is {done}")
         self.metrics.resume(self.state.step if restored is not None else None)
         self.progress.resume(self.state.step)
+        self.hand_over()  # a recipe that has grown since
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "progressed": vars(self.state).copy(),
+            "run": self.state.as_dict(),
             "mixture": self.mixture.state_dict(),
             "validation": None if self.validator is None else self.validator.state_dict(),
             "alarms": self.watch.state_dict(),
@@ -275,14 +265,14 @@ class ProRLTrainer:
         """Take up a saved state.
 
         Raises:
-            CheckpointError: it belongs to a run of another model, or to a longer recipe.
+            CheckpointError: it belongs to a run of another model, or to a recipe with other or longer stages.
         """
         changed = self.identity.recognise(state)
-        self.state = Progressed(**state["progressed"])
-        if self.state.step > self.recipe.steps:
+        self.state = RunState.from_dict(state["run"])
+        if self.state.steps_in_stage > (most := self.stage.steps):
             raise CheckpointError(
-                f"the run in this folder has done {self.state.step} steps, more than the {self.recipe.steps} of this "
-                "recipe; choose another run.dir, or a recipe that goes on from there"
+                f"the run in this folder has done {self.state.steps_in_stage} steps of stage {self.state.stage!r}, "
+                f"more than the {most} of this recipe; choose another run.dir, or give the stage as many"
             )
         self.mixture.load_state_dict(state["mixture"])
         self.watch.load_state_dict(state["alarms"])

@@ -91,6 +91,10 @@ class PolicyActor(AlignableGenerativeInterface):  # type: ignore[misc]
     # -- the reference, resets, checkpoints: not in NeMo-Aligner -----------------------------------------------------
 
     @abstractmethod
+    def return_to(self, step: int) -> None:
+        """Take the policy's weights from the checkpoint of `step`; the optimizer keeps its moments."""
+
+    @abstractmethod
     def reset_reference(self) -> None:
         """Make the present policy the reference (a ProRL hard reset)."""
 

@@ -107,6 +107,11 @@ class MegatronActor(PolicyActor):
     def finish_training(self) -> None:
         self._memory.release()
 
+    def return_to(self, step: int) -> None:
+        with self._memory.here():
+            self._checkpoints.restore_policy(self._checkpoints.of_step(step), self._model)
+            self.optimizer.reload_weights()
+
     def reset_reference(self) -> None:
         if self._reference is not None:
             self._reference.reset_to_policy()

@@ -97,6 +97,21 @@ INDEX = (
         "tests/algorithm/test_reset.py::test_a_stage_begins_with_a_reset_except_at_the_very_first_step",
     ),
     (
+        "reference reset when validation stagnates (section 3.2)",
+        "nemo_prorl.algorithm.reset:ValidationStalls",
+        "tests/algorithm/test_plateau.py::test_a_plateau_is_seen_when_the_best_score_is_so_many_validations_old",
+    ),
+    (
+        "reference reset when validation degrades (section 3.2)",
+        "nemo_prorl.algorithm.reset:ValidationDrops",
+        "tests/algorithm/test_plateau.py::test_a_drop_is_measured_from_the_best",
+    ),
+    (
+        "the end of run 3: a sudden increase in response length (Appendix E)",
+        "nemo_prorl.algorithm.ending:WhenResponsesJump",
+        "tests/algorithm/test_ending.py::test_a_jump_compares_the_last_steps_with_those_just_before",
+    ),
+    (
         "Eq. 5, bound of pass@k: 1 - ((1 - E rho)^2 + Var rho)^(k/2)",
         "nemo_prorl.evaluation.pass_at_k:pass_at_k_bound",
         "tests/evaluation/test_pass_at_k.py::test_mean_pass_at_k_stays_below_the_bound_of_its_first_two_moments",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nemo_prorl.build import held_out_from, recipe_from, verifier_pool
+from nemo_prorl.build import held_out_from, verifier_pool
+from nemo_prorl.build.stages import recipe_from
 from nemo_prorl.config.schema import ProRLConfig
 from nemo_prorl.data.tokenizer import Tokenizer
 from nemo_prorl.evaluation.result import ValidationResult

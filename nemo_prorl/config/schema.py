@@ -5,16 +5,16 @@ Units stand in key names. `null` means "off" or "the family's own" only where a 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from nemo_prorl.config.alarms import AlarmsConfig
 from nemo_prorl.config.choice import Choice, SourceConfig
 from nemo_prorl.config.closed import Closed
+from nemo_prorl.config.stage import RecipeConfig
 from nemo_prorl.config.validation import HeldOutConfig, ValidationConfig
 from nemo_prorl.config.verifiers import VerifierPoolConfig
-from nemo_prorl.data.prompt import Domain
 
 
 class RunConfig(Closed):
@@ -117,56 +117,6 @@ class LossConfig(Closed):
     sampler_correction: CorrectionConfig = CorrectionConfig()
 
 
-class ResetConfig(Closed):
-    every_steps: int | None = Field(None, ge=1, description="reset after this many steps since the last; null: never")
-    at_entry: bool = Field(False, description="reset when the stage begins (never at a run's very first step)")
-    reference: bool = Field(True, description="a reset makes the reference the current policy")
-    optimizer: bool = Field(True, description="a reset gives the optimizer fresh moments and step count")
-
-    @model_validator(mode="after")
-    def _a_reset_resets_something(self) -> ResetConfig:
-        if (self.at_entry or self.every_steps) and not (self.reference or self.optimizer):
-            raise ValueError("resets are due but neither the reference nor the optimizer is to be reset; set one true")
-        return self
-
-
-class StageConfig(Closed):
-    """A stretch of training. In a recipe each stage inherits what it doesn't state from the one before it."""
-
-    steps: int = Field(200, ge=1)
-    prompts_per_step: int = Field(256, ge=1, description="groups that teach, of all ranks together")
-    prompts_per_update: int = Field(64, ge=1)
-    samples_per_prompt: int = Field(16, ge=2, description="one sample has no group to be compared with")
-    context_tokens: int = Field(8192, gt=1, description="prompt and response together")
-    max_response_tokens: int | None = Field(None, ge=1, description="null: what the prompt leaves of the context")
-    temperature: float = Field(1.2, gt=0)
-    top_p: float = Field(1.0, gt=0, le=1)
-    top_k: int = Field(0, ge=0, description="0: off")
-    kl_weight: float = Field(1e-4, ge=0, description="beta; 0 leaves the reference unused. Not in the paper")
-    domain_weights: dict[Domain, Annotated[float, Field(ge=0)]] = Field(
-        default={}, description="empty: as the data says"
-    )
-    shaping: dict[str, Choice | None] = Field(
-        default={}, description="what rewards become before advantages are taken, in this order; null: that one is off"
-    )
-    reset: ResetConfig = ResetConfig()
-
-    @model_validator(mode="after")
-    def _updates_are_equal(self) -> StageConfig:
-        if self.prompts_per_step % self.prompts_per_update:
-            raise ValueError(
-                f"prompts_per_step={self.prompts_per_step} must be a multiple of "
-                f"prompts_per_update={self.prompts_per_update}: every update trains on equally many groups"
-            )
-        return self
-
-
-class RecipeConfig(Closed):
-    """`common` is what the first stage inherits; `stages` come in the order written."""
-
-    stages: dict[str, StageConfig] = Field(min_length=1)
-
-
 class SamplingBudgetConfig(Closed):
     """Dynamic sampling: groups whose rewards are all equal teach nothing and are replaced."""
 
@@ -254,6 +204,16 @@ class ProRLConfig(Closed):
                 raise ValueError(
                     f"data.max_prompt_tokens={self.data.max_prompt_tokens} leaves no room for a response in stage "
                     f"{name!r} with context_tokens={stage.context_tokens}; choose less than {stage.context_tokens}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _a_kl_limit_has_a_kl(self) -> ProRLConfig:
+        for name, stage in self.recipe.stages.items():
+            if stage.reset.kl_limit and not stage.kl_weight:
+                raise ValueError(
+                    f"stage {name!r} has reset.kl_limit={stage.reset.kl_limit:g} but kl_weight=0, so there is no "
+                    "reference and no KL; set a small kl_weight, or reset.kl_limit=null"
                 )
         return self
 

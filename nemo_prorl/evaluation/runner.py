@@ -79,6 +79,7 @@ class Validator:
         self._number = 0  # of validations so far
         self._due_since: int | None = None  # the step at which one was put off
         self._known: dict[str, list[TaskScore]] = {}  # by set, as it was last run
+        self._limits: list[int] | None = None  # of tokens, in the last validation
 
     def takes_turn(self, step: int, *, is_due: bool, is_last: bool) -> bool:
         """Whether a validation is to be run after `step` steps. Collective.
@@ -108,8 +109,10 @@ class Validator:
             RolloutError: the engine left out a completion.
             VerifierError: verdicts fail too often to be trusted.
         """
+        limits = [sampling.context_tokens, sampling.max_response_tokens]
+        takes_all = is_last or limits != self._limits  # what was answered within other limits can't be compared
         with self._time.spending():
-            chosen = [one for one in self._sets if is_last or self._is_up(one)]
+            chosen = [one for one in self._sets if takes_all or self._is_up(one)]
             judged = self._judged(self._problems(chosen), step, sampling)
         for one in chosen:
             scores = [found.score for found in judged if found.score.set_name == one.name]
@@ -125,7 +128,7 @@ class Validator:
         )
         if self._number == 0:
             self._best_by.check(list(result.metrics))
-        self._number, self._due_since = self._number + 1, None
+        self._number, self._due_since, self._limits = self._number + 1, None, limits
         return result
 
     def state_dict(self) -> dict[str, Any]:
@@ -136,12 +139,13 @@ class Validator:
             for cell in cells
         ]
         times = self._time.state_dict()
-        return {"number": self._number, "due_since": self._due_since, "times": times, "known": known}
+        own = {"number": self._number, "due_since": self._due_since, "limits": self._limits}
+        return {**own, "times": times, "known": known}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """A set that is new is run in the next validation; one that is gone is forgotten."""
         names = {one.name for one in self._sets}
-        self._number, self._due_since = state["number"], state["due_since"]
+        self._number, self._due_since, self._limits = state["number"], state["due_since"], state["limits"]
         self._time.load_state_dict(state["times"])
         self._known = {}
         for set_name, domain, task, step, scores in state["known"]:

@@ -25,7 +25,8 @@ class ValidationSet:
     """Problems that are validated together, and how they count.
 
     weight              of the set's score in the overall one
-    every_validations   the set takes part in the first validation, in every so many, and in the last
+    every_validations   the set takes part in every so many validations, from the first on; in the last one, too, and in
+                        the first with other token limits
     samples_per_prompt  answers to each problem
     ks                  of pass@k, from 1 to samples_per_prompt
     solved_reward       from which reward on an answer is right

@@ -155,6 +155,23 @@ class Checkpoints:
             restore_random_states(torch.load(path / _random_states_of(self._world.rank), weights_only=False))
         return dict(own["state"])
 
+    def of_step(self, step: int) -> Path:
+        """Where the checkpoint of `step` lies, if there is one."""
+        return self._folder / checkpoint_folder.name_of(step)
+
+    def restore_policy(self, path: Path, model: PolicyModel) -> None:
+        """Load the policy's weights alone.
+
+        Raises:
+            CheckpointError: it can't be read, or is of another model.
+        """
+        sharded = {"model": _sharded_weights(model, "")}
+        try:
+            loaded = dist_checkpointing.load(sharded, str(path))
+        except (CheckpointException, dist_checkpointing.core.CheckpointingException, KeyError, RuntimeError) as error:
+            raise CheckpointError(f"the policy of checkpoint {path} can't be loaded: {_root_cause(error)}") from error
+        _fill(model, loaded["model"], prefix="")
+
     def damage(self, path: Path) -> str | None:
         """What is wrong with a checkpoint, or None; each rank checks a share of the files."""
         wanted = manifest.read(path)

@@ -24,7 +24,7 @@ from nemo_prorl.telemetry.sinks import Sink, check_installed, open_sinks
 
 log = logging.getLogger(__name__)
 
-Kind = Literal["train", "validation", "reset", "alarm", "sft"]
+Kind = Literal["train", "validation", "reset", "reset_effect", "stage", "alarm", "sft"]
 
 
 class StepMetrics:
@@ -60,8 +60,8 @@ class StepMetrics:
 class MetricsLog:
     """The run's record. Only the main rank writes; every rank may call everything.
 
-    metrics.jsonl  {"step", "kind": train | validation | reset | alarm | sft, "name" and "note" if any,
-                   "time/unix_seconds", metrics ...}; docs/metrics.md lists the metrics
+    metrics.jsonl  {"step", "kind": see Kind, "name" and "note" if any, "time/unix_seconds", metrics ...}; what they
+                   mean is in docs/metrics.md
     samples.jsonl  a few completions of each step, with reward and outcome
     validation_samples.jsonl   the same of each validation set
     config.yaml    the resolved configuration

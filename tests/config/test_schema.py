@@ -3,7 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from nemo_prorl.config.schema import OptimizerConfig, ResetConfig, StageConfig, TelemetryConfig
+from nemo_prorl.config.schema import OptimizerConfig, TelemetryConfig
+from nemo_prorl.config.stage import ResetConfig, StageConfig
 
 
 @pytest.mark.parametrize(

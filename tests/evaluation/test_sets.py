@@ -1,6 +1,7 @@
 """Blended validation sets: weights, cadence, what is carried over, the best, and the share of time."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -111,6 +112,14 @@ def test_a_set_that_is_not_run_stands_as_it_was_and_says_how_old_it_is():
     assert third.score == pytest.approx(0.25)
     assert "validation/sets/b/steps_old" not in third.metrics
     assert validating.run(30, STAGE, is_last=True).metrics["validation/sets/b/score"] == 0.0
+
+
+def test_with_another_context_every_set_is_run_for_what_it_scored_before_cannot_be_compared():
+    validating = validator({"a": ["1", "0"]}, [of_one("a", "a", every_validations=9)])
+    validating.run(0, STAGE)
+    assert not validating.run(1, STAGE).sets
+    assert list(validating.run(2, replace(STAGE, context_tokens=64)).sets) == ["a"]
+    assert not validating.run(3, replace(STAGE, context_tokens=64)).sets
 
 
 def test_what_was_carried_over_is_carried_through_a_checkpoint():

@@ -25,14 +25,15 @@ def groups_of(root: str) -> list[str]:
 
 
 def combinations(root: str) -> list[list[str]]:
-    """Every recipe (or cold start) with every data mixture, and every other file with each recipe."""
-    last = groups_of(root)[-1]
-    pairs = [(last, group) for group in groups_of(root)[:-1]]
-    return [
+    """Every recipe (or cold start) with every data mixture, and every other file by itself."""
+    *groups, last = groups_of(root)
+    mixed = [group for group in groups if group == "data"]
+    pairs = [
         [f"{last}={name}", f"{group}={other}"]
-        for (_, group) in pairs
+        for group in mixed
         for name, other in product(OPTIONS[last], OPTIONS[group])
     ]
+    return pairs + [[f"{group}={name}"] for group in (*groups, last) for name in OPTIONS[group]]
 
 
 def filled_in(root: str, overrides: list[str]) -> list[str]:

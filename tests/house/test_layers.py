@@ -13,7 +13,7 @@ LAYERS = (
     ("data",),
     ("config",),
     ("algorithm", "verifiers", "weights", "recipe"),
-    ("megatron", "rollout", "telemetry"),
+    ("megatron", "rollout", "run_state", "telemetry"),
     ("actor",),
     ("evaluation", "analysis", "quickstart"),
     ("trainer", "sft"),

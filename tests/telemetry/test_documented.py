@@ -12,8 +12,11 @@ from nemo_prorl.telemetry.watch import KINDS
 from tests.house.source import PACKAGE, ROOT, place, python_files, tree
 from tests.telemetry.documented import described, described_names
 
-PLACES = ("alarm", "data", "kl", "optimizer", "policy", "reset", "reward", "rollout", "sft", "shaping", "time")
-METRIC = re.compile(rf"({'|'.join((*PLACES, 'validation', 'verifier'))})/[\w/*]*[a-z\d*]")
+PLACES = (
+    *("alarm", "data", "kl", "optimizer", "policy", "reset", "reset_effect", "reward", "rollout", "sft", "shaping"),
+    *("stage", "time", "validation", "verifier"),
+)
+METRIC = re.compile(rf"({'|'.join(PLACES)})/[\w/*]*[a-z\d*]")
 
 
 def named_metrics() -> dict[str, str]:

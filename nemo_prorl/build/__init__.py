@@ -1,4 +1,4 @@
-"""The composition root: the only file that knows every concrete class, and where every choice is made, once.
+"""The composition root: the only room that knows every concrete class, and where every choice is made, once.
 
 What opens is closed by the `with` of `training` and `cold_start`, in the opposite order, also after an error.
 """
@@ -6,7 +6,7 @@ What opens is closed by the `with` of `training` and `cold_start`, in the opposi
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,8 +19,7 @@ from nemo_prorl.algorithm.advantage import ADVANTAGES
 from nemo_prorl.algorithm.objective import OBJECTIVES
 from nemo_prorl.algorithm.policy_loss import PolicyLoss
 from nemo_prorl.algorithm.reduction import AGGREGATIONS
-from nemo_prorl.algorithm.reset import AtEntry, EveryKSteps
-from nemo_prorl.algorithm.shaping import SHAPINGS
+from nemo_prorl.build.stages import recipe_from
 from nemo_prorl.config.choice import SourceConfig, as_knobs
 from nemo_prorl.config.identity import RunIdentity
 from nemo_prorl.config.schema import (
@@ -28,11 +27,9 @@ from nemo_prorl.config.schema import (
     ProRLConfig,
     RunConfig,
     SFTConfig,
-    StageConfig,
 )
 from nemo_prorl.config.verifiers import VerifierPoolConfig
 from nemo_prorl.data.mixture import Mixture, Objection, question_keys
-from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.data.sources import SOURCES
 from nemo_prorl.data.sources.base import Source
 from nemo_prorl.data.sources.demonstrations import DEMONSTRATIONS
@@ -50,7 +47,6 @@ from nemo_prorl.megatron.schedule import Schedule
 from nemo_prorl.megatron.snapshot import WeightSnapshot
 from nemo_prorl.megatron.weights import load_weights
 from nemo_prorl.plugins import configured
-from nemo_prorl.recipe import Recipe, ResetRule, Stage
 from nemo_prorl.rollout.collector import Collector
 from nemo_prorl.rollout.engine import ROLLOUT_ENGINES
 from nemo_prorl.rollout.step_rewards import StepRewards
@@ -133,6 +129,7 @@ def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
             mixture=mixture,
             rewards=StepRewards(world, configured(as_knobs(config.loss.advantage), ADVANTAGES, "loss.advantage")),
             validator=validator,
+            world=world,
             recipe=recipe,
             cadence=Cadence(
                 validate_every=config.validation.every_steps,
@@ -207,43 +204,6 @@ def _identity(config: ProRLConfig | SFTConfig) -> RunIdentity:
 def _metrics_log(config: ProRLConfig | SFTConfig, world: World) -> MetricsLog:
     resolved = config.model_dump(mode="json")
     return MetricsLog(Path(config.run.dir), config.telemetry, is_main=world.is_main, resolved=resolved)
-
-
-def recipe_from(stages: Mapping[str, StageConfig]) -> Recipe:
-    """Config to the nouns that the trainer knows."""
-    return Recipe(tuple(_stage(name, stage) for name, stage in stages.items()))
-
-
-def _stage(name: str, stage: StageConfig) -> Stage:
-    rules: list[ResetRule] = []
-    if stage.reset.at_entry:
-        rules.append(AtEntry())
-    if stage.reset.every_steps is not None:
-        rules.append(EveryKSteps(stage.reset.every_steps))
-    return Stage(
-        name=name,
-        steps=stage.steps,
-        prompts_per_step=stage.prompts_per_step,
-        prompts_per_update=stage.prompts_per_update,
-        sampling=SamplingParams(
-            samples_per_prompt=stage.samples_per_prompt,
-            max_response_tokens=stage.max_response_tokens or stage.context_tokens,
-            context_tokens=stage.context_tokens,
-            temperature=stage.temperature,
-            top_p=stage.top_p,
-            top_k=stage.top_k,
-        ),
-        kl_weight=stage.kl_weight,
-        domain_weights={str(domain): weight for domain, weight in stage.domain_weights.items()},
-        shapings={
-            label: configured(as_knobs(shaping), SHAPINGS, f"recipe.stages.{name}.shaping.{label}")
-            for label, shaping in stage.shaping.items()
-            if shaping is not None
-        },
-        reset_rules=tuple(rules),
-        reset_reference=stage.reset.reference,
-        reset_optimizer=stage.reset.optimizer,
-    )
 
 
 def loss_from(loss: LossConfig) -> PolicyLoss:
