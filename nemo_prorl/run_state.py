@@ -22,11 +22,15 @@ EFFECT_WINDOW_STEPS = 10  # a reset's effect compares averages of so many steps 
 
 @dataclass(frozen=True)
 class Best:
-    """The best validation so far. Scores of another context length can't be compared, so it says its own."""
+    """The best validation so far. Scores of another context length can't be compared, so it says its own.
+
+    chosen_by  its value of `validation.best_metric`, negative where the smaller is the better
+    """
 
     step: int
     score: float
     context_tokens: int
+    chosen_by: float
 
 
 @dataclass(frozen=True)
@@ -122,14 +126,19 @@ class RunState:
             self.response_tokens.append(told["response_tokens"])
         self.last_steps = [*self.last_steps, dict(told)][-EFFECT_WINDOW_STEPS:]
 
-    def validated(self, score: float, context_tokens: int) -> bool:
-        """A validation is done; whether it is the best so far, or the first with this context length."""
+    def validated(self, score: float, context_tokens: int, chosen_by: float | None) -> bool:
+        """A validation is done; whether it is the best so far, or the first with this context length.
+
+        `chosen_by` is what the best is chosen by, the larger the better; None: it wasn't measured this time.
+        """
         self.scores.append(score)
         self.stage_scores.append(score)
         self.validated_at = self.step
-        if self.best is not None and self.best.context_tokens == context_tokens and score <= self.best.score:
+        if chosen_by is None:
             return False
-        self.best = Best(self.step, score, context_tokens)
+        if self.best is not None and self.best.context_tokens == context_tokens and chosen_by <= self.best.chosen_by:
+            return False
+        self.best = Best(self.step, score, context_tokens, chosen_by)
         return True
 
     def entered(self, stage: Stage, former: Stage) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,27 +9,24 @@ from typing import Any, Protocol
 
 from nemo_prorl.actor.interface import PolicyActor
 from nemo_prorl.actor.phases import inference_phase, training_phase
-from nemo_prorl.algorithm.advantage import group_relative
 from nemo_prorl.algorithm.reduction import Metric
 from nemo_prorl.config.identity import RunIdentity
 from nemo_prorl.data.batch import RolloutBatch
 from nemo_prorl.data.mixture import Mixture
-from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.errors import CheckpointError
+from nemo_prorl.evaluation.interface import Validator
 from nemo_prorl.recipe import Recipe, Stage, first_reason
 from nemo_prorl.rollout.collector import Collector
+from nemo_prorl.rollout.step_rewards import StepRewards, shape_group
 from nemo_prorl.run_state import WATCHED, RunState
 from nemo_prorl.telemetry.metrics import MetricsLog, StepMetrics
 from nemo_prorl.telemetry.progress import Progress
 from nemo_prorl.telemetry.timer import Timer
+from nemo_prorl.telemetry.watch import Watch
 from nemo_prorl.world import World
-
-log = logging.getLogger(__name__)
-
 
 # At a step's first update the policy still is pi_old: its ratios are 1. These metrics are also kept apart for it.
 FIRST_UPDATE_METRICS = ("policy/approximate_kl", "policy/ratio_max", "policy/ratio_min")
-FIRST_UPDATE_KL_LIMIT = 1e-3
 
 # When a reset's effect is told: late enough for the optimizer to have found its moments again.
 REPORT_RESET_AFTER_STEPS = 20
@@ -42,25 +38,6 @@ class Optimizer(Protocol):
     def step(self) -> Mapping[str, Metric | float]: ...
 
 
-class Validated(Protocol):
-    """What came of a validation: one score to steer by, metrics to log, a line to read."""
-
-    @property
-    def score(self) -> float: ...
-
-    @property
-    def metrics(self) -> Mapping[str, float]: ...
-
-    @property
-    def summary(self) -> str: ...
-
-
-class Validator(Protocol):
-    """Judges the policy on held-out problems."""
-
-    def run(self, step: int, sampling: SamplingParams) -> Validated: ...
-
-
 @dataclass(frozen=True)
 class Cadence:
     """When the trainer does more than step. None: never by the clock."""
@@ -68,6 +45,7 @@ class Cadence:
     validate_every: int | None = None
     validate_at_start: bool = True
     save_every: int | None = None
+    measure_base_every: int | None = None
 
 
 class ProRLTrainer:
@@ -80,18 +58,20 @@ class ProRLTrainer:
         optimizer: Optimizer,
         collector: Collector,
         mixture: Mixture,
+        rewards: StepRewards,
         validator: Validator | None,
         world: World,
         recipe: Recipe,
         cadence: Cadence,
         identity: RunIdentity,
         metrics: MetricsLog,
+        watch: Watch,
         progress: Progress,
         export_to: Path | None,
     ) -> None:
         self.actor, self.optimizer, self.collector, self.mixture = actor, optimizer, collector, mixture
         self.validator, self.world, self.recipe, self.cadence = validator, world, recipe, cadence
-        self.identity = identity
+        self.identity, self.rewards, self.watch = identity, rewards, watch
         self.metrics, self.progress, self.export_to = metrics, progress, export_to
         self.timer = Timer()
         self.state = RunState.at_start(recipe)
@@ -109,7 +89,7 @@ class ProRLTrainer:
             with self.timer("step"):
                 step_metrics = self.train_step(stage)
             self.advance(stage, step_metrics)
-            if self.is_due(self.cadence.validate_every):
+            if self.is_time_to_validate():
                 self.validate()
             if self.is_over or self.state.steps_since_reset == REPORT_RESET_AFTER_STEPS:
                 self.report_effect_of_reset()
@@ -129,13 +109,16 @@ class ProRLTrainer:
         metrics.add(collected.metrics)
         if not collected.groups:
             return metrics.add({"rollout/step_left_out": 1.0})
-        batch = RolloutBatch.from_groups(collected.groups, stage.sampling.temperature)
-        batch = batch.with_(advantages=group_relative(batch.rewards_GN))
+        shaped = self.rewards.shaped(collected.groups, stage, self.state.step)
+        batch = RolloutBatch.from_groups(shaped.groups, stage.sampling.temperature)
+        batch = batch.with_(advantages=self.rewards.advantages(batch.rewards_GN))
         with self.timer("logprobs"):
             if collected.updates > 1:  # a step's only update compares the policy with itself
                 batch = batch.with_(old_logprobs=self.actor.get_inference_log_probs(batch))
             if stage.kl_weight > 0:
                 batch = batch.with_(reference_logprobs=self.actor.get_init_policy_logprobs(batch))
+            if self.measures_base:
+                batch = batch.with_(base_logprobs=self.actor.get_base_policy_logprobs(batch))
         with self.timer("update"), training_phase(self.actor):
             for minibatch in batch.split(collected.updates):
                 self.actor.prepare_for_training_step()
@@ -143,18 +126,20 @@ class ProRLTrainer:
                 self.actor.finish_training_step()
                 metrics.keep_first(update, FIRST_UPDATE_METRICS)
                 metrics.add(update).add(self.optimizer.step())
-        self.metrics.examples(self.state.step + 1, collected.examples)
-        return metrics
+        examples = [shape_group(group, stage, self.state.step)[0] for group in collected.examples]
+        self.metrics.examples(self.state.step + 1, examples)
+        return metrics.add(shaped.metrics)
 
     def validate(self) -> None:
-        """Held-out pass@1 and pass@k of the present policy."""
+        """Scores of the present policy on held-out problems."""
         if self.validator is None:
             return
         sampling = self.stage.sampling
         with self.timer("validation"), inference_phase(self.actor):
-            result = self.validator.run(self.state.step, sampling)
-        is_best = self.state.validated(result.score, sampling.context_tokens)
+            result = self.validator.run(self.state.step, sampling, is_last=self.is_over)
+        is_best = self.state.validated(result.score, sampling.context_tokens, result.best)
         self.metrics.write(self.state.step, {**result.metrics, **self.timer.drain()}, kind="validation")
+        self.metrics.validation_examples(self.state.step, result.examples)
         self.progress.say(f"validation at step {self.state.step}: {result.summary}")
         if is_best and self.needs_best:
             self.save()
@@ -205,12 +190,7 @@ class ProRLTrainer:
         self.state.steps_left_out += "rollout/step_left_out" in values
         values["rollout/steps_left_out"] = self.state.steps_left_out
         values["reset/steps_since"] = self.state.steps_since_reset
-        if (first_kl := values.get("policy/approximate_kl_first_update", 0.0)) > FIRST_UPDATE_KL_LIMIT:
-            log.warning(
-                "step %d: at its first update the policy already differs from itself (approximate KL %.2g; at most %g "
-                "is rounding). Old and new logprobs are computed differently, so every ratio is wrong",
-                *(self.state.step, first_kl, FIRST_UPDATE_KL_LIMIT),
-            )
+        values |= self.watch.look(self.state.step, values)
         self.metrics.write(self.state.step, values, note=stage.name)
         self.progress.step(self.state.step, stage.name, values)
 
@@ -229,6 +209,17 @@ class ProRLTrainer:
     def needs_best(self) -> bool:
         """Whether some stage resets to the best policy, which then must be kept."""
         return any(stage.resets.to == "best" for stage in self.recipe)
+
+    @property
+    def measures_base(self) -> bool:
+        """Whether this step also measures how far the policy is from the model that the run started from."""
+        every = self.cadence.measure_base_every
+        return every is not None and self.state.step % every == 0
+
+    def is_time_to_validate(self) -> bool:
+        """True when a validation is due, or was put off before, and has its share of the time left."""
+        is_due, validator = self.is_due(self.cadence.validate_every), self.validator
+        return validator is not None and validator.takes_turn(self.state.step, is_due=is_due, is_last=self.is_over)
 
     def is_due(self, every: int | None) -> bool:
         """True every so many steps and after the last one."""
@@ -262,7 +253,13 @@ class ProRLTrainer:
         self.hand_over()  # a recipe that has grown since
 
     def state_dict(self) -> dict[str, Any]:
-        return {"run": self.state.as_dict(), "mixture": self.mixture.state_dict(), **self.identity.as_state()}
+        return {
+            "run": self.state.as_dict(),
+            "mixture": self.mixture.state_dict(),
+            "validation": None if self.validator is None else self.validator.state_dict(),
+            "alarms": self.watch.state_dict(),
+            **self.identity.as_state(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a saved state.
@@ -278,5 +275,8 @@ class ProRLTrainer:
                 f"more than the {most} of this recipe; choose another run.dir, or give the stage as many"
             )
         self.mixture.load_state_dict(state["mixture"])
+        self.watch.load_state_dict(state["alarms"])
+        if self.validator is not None and state["validation"] is not None:
+            self.validator.load_state_dict(state["validation"])
         for change in changed:
             self.progress.say(f"since the checkpoint this has changed: {change}")

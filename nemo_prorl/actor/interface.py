@@ -59,6 +59,10 @@ class PolicyActor(AlignableGenerativeInterface):  # type: ignore[misc]
     def get_init_policy_logprobs(self, batch: AnyBatch) -> Tensor:
         """The reference policy's logprobs of `batch`, [B, T] float32, at `batch.temperature`: pi_ref of Eq. 4."""
 
+    @abstractmethod
+    def get_base_policy_logprobs(self, batch: AnyBatch) -> Tensor:
+        """The logprobs of `batch` by the model that the run started from, [B, T] float32, at `batch.temperature`."""
+
     # -- training ----------------------------------------------------------------------------------------------------
 
     @abstractmethod

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 METRICS_FILE = "metrics.jsonl"
 SAMPLES_FILE = "samples.jsonl"
+VALIDATION_SAMPLES_FILE = "validation_samples.jsonl"
 
 
 class RecordFile:

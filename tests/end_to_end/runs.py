@@ -24,17 +24,18 @@ def write_problems(path: Path) -> Path:
 
     Two more, held out, lie beside them in held_out.jsonl.
     """
-    _write(path.with_name("held_out.jsonl"), range(100, 102))
-    return _write(path, range(PROBLEMS))
+    write_rows(path.with_name("held_out.jsonl"), range(100, 102))
+    return write_rows(path, range(PROBLEMS))
 
 
-def _write(path: Path, numbers: range) -> Path:
+def write_rows(path: Path, numbers: range, *, domain: str = "instruction", task: str = "vowels") -> Path:
+    """Problems of these numbers, judged by their vowels, whatever their domain."""
     rows = [
         {
             "problem": f"Say something, number {number}.",
             "answer": "",
-            "domain": "instruction",
-            "task": "vowels",
+            "domain": domain,
+            "task": task,
             "verifier": "tests.end_to_end.plugins:VowelShare",
         }
         for number in numbers
