@@ -17,14 +17,17 @@ class Cadence:
     validate_every: int | None = None
     validate_at_start: bool = True
     save_every: int | None = None
+    measure_base_every: int | None = None
     save_best: bool = False
     save_resets: bool = False
 
-    def validation_is_due(self, state: RunState, is_over: bool) -> bool:
-        """At the start, every so many steps and after the last one; never twice for the same policy."""
-        if state.validated_at == state.step:
-            return False
-        return self.validate_at_start if state.step == 0 else is_over or _is_due(self.validate_every, state.step)
+    def validation_is_due(self, step: int, is_over: bool) -> bool:
+        """Every so many steps and after the last one."""
+        return is_over or _is_due(self.validate_every, step)
+
+    def base_is_measured(self, step: int) -> bool:
+        """Whether the step after `step` also measures how far the policy is from the model that the run began with."""
+        return _is_due(self.measure_base_every, step)
 
     def saving_is_due(self, state: RunState, is_over: bool, was_reset: bool) -> bool:
         """`was_reset`: just now."""

@@ -6,9 +6,9 @@ The paper trains in runs that differ in data, samples, context and shaping. Here
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.errors import CheckpointError, ConfigError
@@ -68,8 +68,9 @@ class Stage:
 
     A step samples until `prompts_per_step` groups teach, and updates the policy once for every `prompts_per_update`
     of them. `domain_weights` says how often a domain is drawn; empty means as the data mixture says. None of
-    `exclude_domains` is drawn, whatever the weights. `kl_weight` is beta; 0 leaves the reference unused. The stage is
-    over after `steps` steps, or when one of `end_rules` says so.
+    `exclude_domains` is drawn, whatever the weights. `kl_weight` is beta; 0 leaves the reference unused.
+    `shapings` change rewards before advantages are taken, in order, by name; see `algorithm.shaping`. The stage is over
+    after `steps` steps, or when one of `end_rules` says so.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Stage:
     kl_weight: float
     domain_weights: Mapping[str, float] = field(default_factory=dict)
     exclude_domains: frozenset[str] = frozenset()
+    shapings: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     end_rules: tuple[Rule, ...] = ()
     resets: Resets = Resets()
 
@@ -118,6 +120,11 @@ class Recipe:
     def steps(self) -> int:
         """Steps of all stages together, if each takes all of its own."""
         return sum(stage.steps for stage in self.stages)
+
+    @property
+    def updates(self) -> int:
+        """Updates of all stages together, if each takes all of its steps."""
+        return sum(stage.steps * stage.updates_per_step for stage in self.stages)
 
     def named(self, name: str) -> Stage:
         """

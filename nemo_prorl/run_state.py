@@ -22,11 +22,15 @@ EFFECT_WINDOW_STEPS = 10  # a reset's effect compares averages of so many steps 
 
 @dataclass(frozen=True)
 class Best:
-    """The best validation so far. Scores of another context length can't be compared, so it says its own."""
+    """The best validation so far. Scores of another context length can't be compared, so it says its own.
+
+    chosen_by  its value of `validation.best_metric`, negative where the smaller is the better
+    """
 
     step: int
     score: float
     context_tokens: int
+    chosen_by: float
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class RunState:
     scores, stage_scores, kls, response_tokens    see `recipe.TrainingState`
     validated_at, best             the step of the newest validation; the best one
     finished_step                  the last step after which all that was due was done: validation, hand-over, reset
-    policy_score                   score and context length of the last validation, unless a reset changed the policy
+    policy_score                   by which the best is chosen, and context length; None: not of the present policy
     last_steps                     what is watched of the last steps, none before the last reset
     before                         of the reset whose effect is still to be reported
     """
@@ -127,14 +131,20 @@ class RunState:
             self.response_tokens.append(told["response_tokens"])
         self.last_steps = [*self.last_steps, dict(told)][-EFFECT_WINDOW_STEPS:]
 
-    def validated(self, score: float, context_tokens: int) -> bool:
-        """A validation is done; whether it is the best so far, or the first with this context length."""
+    def validated(self, score: float, context_tokens: int, chosen_by: float | None) -> bool:
+        """A validation is done; whether it is the best so far, or the first with this context length.
+
+        `chosen_by` is what the best is chosen by, the larger the better; None: it wasn't measured this time.
+        """
         self.scores.append(score)
         self.stage_scores.append(score)
-        self.validated_at, self.policy_score = self.step, (score, context_tokens)
-        if self.best is not None and self.best.context_tokens == context_tokens and score <= self.best.score:
+        self.validated_at, self.policy_score = self.step, None
+        if chosen_by is None:
             return False
-        self.best = Best(self.step, score, context_tokens)
+        self.policy_score = chosen_by, context_tokens
+        if self.best is not None and self.best.context_tokens == context_tokens and chosen_by <= self.best.chosen_by:
+            return False
+        self.best = Best(self.step, score, context_tokens, chosen_by)
         return True
 
     def entered(self, stage: Stage, former: Stage) -> None:
@@ -180,8 +190,8 @@ class RunState:
         """How the policy as it is now was validated, if it was, and by what measure: others can't be compared."""
         if self.policy_score is None or self.validated_at != self.step:
             return None, ""
-        score, context_tokens = self.policy_score
-        return score, f"context of {context_tokens} tokens"
+        chosen_by, context_tokens = self.policy_score
+        return chosen_by, f"context of {context_tokens} tokens"
 
     def _present_score(self) -> list[float]:
         """The score of the policy as it is now, if it was validated after its last step."""

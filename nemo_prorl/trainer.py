@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from nemo_prorl.actor.interface import PolicyActor
 from nemo_prorl.actor.phases import inference_phase, training_phase
-from nemo_prorl.algorithm.advantage import group_relative
 from nemo_prorl.algorithm.reduction import Metric
 from nemo_prorl.cadence import Cadence
 from nemo_prorl.config.identity import RunIdentity
 from nemo_prorl.control import RunControl, undone_when_stopped
 from nemo_prorl.data.batch import RolloutBatch
 from nemo_prorl.data.mixture import Mixture
-from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.errors import CheckpointError, Stopped
+from nemo_prorl.evaluation.interface import Validator
 from nemo_prorl.recipe import Recipe, Stage, first_reason
 from nemo_prorl.rollout.collector import Collector
+from nemo_prorl.rollout.step_rewards import StepRewards, shape_group
 from nemo_prorl.run_state import WATCHED, RunState
 from nemo_prorl.saver import Saver
 from nemo_prorl.telemetry.metrics import MetricsLog, StepMetrics
 from nemo_prorl.telemetry.progress import Progress
 from nemo_prorl.telemetry.timer import Timer
+from nemo_prorl.telemetry.watch import Watch
 from nemo_prorl.world import World
-
-log = logging.getLogger(__name__)
-
 
 # At a step's first update the policy still is pi_old: its ratios are 1. These metrics are also kept apart for it.
 FIRST_UPDATE_METRICS = ("policy/approximate_kl", "policy/ratio_max", "policy/ratio_min")
-FIRST_UPDATE_KL_LIMIT = 1e-3
 
 # When a reset's effect is told: late enough for the optimizer to have found its moments again.
 REPORT_RESET_AFTER_STEPS = 20
@@ -42,25 +38,6 @@ class Optimizer(Protocol):
     """The one verb the step needs of an optimizer."""
 
     def step(self) -> Mapping[str, Metric | float]: ...
-
-
-class Validated(Protocol):
-    """What came of a validation: one score to steer by, metrics to log, a line to read."""
-
-    @property
-    def score(self) -> float: ...
-
-    @property
-    def metrics(self) -> Mapping[str, float]: ...
-
-    @property
-    def summary(self) -> str: ...
-
-
-class Validator(Protocol):
-    """Judges the policy on held-out problems."""
-
-    def run(self, step: int, sampling: SamplingParams) -> Validated: ...
 
 
 class ProRLTrainer:
@@ -73,19 +50,21 @@ class ProRLTrainer:
         optimizer: Optimizer,
         collector: Collector,
         mixture: Mixture,
+        rewards: StepRewards,
         validator: Validator | None,
         world: World,
         recipe: Recipe,
         cadence: Cadence,
         identity: RunIdentity,
         metrics: MetricsLog,
+        watch: Watch,
         progress: Progress,
         control: RunControl,
         export_to: Path | None,
     ) -> None:
         self.actor, self.optimizer, self.collector, self.mixture = actor, optimizer, collector, mixture
         self.validator, self.world, self.recipe, self.cadence = validator, world, recipe, cadence
-        self.identity, self.control = identity, control
+        self.identity, self.rewards, self.watch, self.control = identity, rewards, watch, control
         self.metrics, self.progress, self.export_to = metrics, progress, export_to
         self.timer = Timer(progress.phase)
         self.state = RunState.at_start(recipe)
@@ -122,7 +101,7 @@ class ProRLTrainer:
         self.saver.tell()
         if self.state.finished_step == self.state.step:
             return
-        if self.cadence.validation_is_due(self.state, self.is_over):
+        if self.is_time_to_validate():
             self.validate()
         if self.is_over or self.state.steps_since_reset == REPORT_RESET_AFTER_STEPS:
             self.report_effect_of_reset()
@@ -145,13 +124,16 @@ class ProRLTrainer:
         metrics.add(collected.metrics)
         if not collected.groups:
             return metrics.add({"rollout/step_left_out": 1.0})
-        batch = RolloutBatch.from_groups(collected.groups, stage.sampling.temperature)
-        batch = batch.with_(advantages=group_relative(batch.rewards_GN))
+        shaped = self.rewards.shaped(collected.groups, stage, self.state.step)
+        batch = RolloutBatch.from_groups(shaped.groups, stage.sampling.temperature)
+        batch = batch.with_(advantages=self.rewards.advantages(batch.rewards_GN))
         with self.timer("logprobs"):
             if collected.updates > 1:  # a step's only update compares the policy with itself
                 batch = batch.with_(old_logprobs=self.actor.get_inference_log_probs(batch))
             if stage.kl_weight > 0:
                 batch = batch.with_(reference_logprobs=self.actor.get_init_policy_logprobs(batch))
+            if self.cadence.base_is_measured(self.state.step):
+                batch = batch.with_(base_logprobs=self.actor.get_base_policy_logprobs(batch))
         with self.timer("update"), training_phase(self.actor):
             for minibatch in batch.split(collected.updates):
                 self.actor.prepare_for_training_step()
@@ -159,18 +141,20 @@ class ProRLTrainer:
                 self.actor.finish_training_step()
                 metrics.keep_first(update, FIRST_UPDATE_METRICS)
                 metrics.add(update).add(self.optimizer.step())
-        self.metrics.examples(self.state.step + 1, collected.examples)
-        return metrics
+        examples = [shape_group(group, stage, self.state.step)[0] for group in collected.examples]
+        self.metrics.examples(self.state.step + 1, examples)
+        return metrics.add(shaped.metrics)
 
     def validate(self) -> None:
-        """Held-out pass@1 and pass@k of the present policy."""
+        """Scores of the present policy on held-out problems."""
         if self.validator is None:
             return
         sampling = self.stage.sampling
         with self.timer("validation"), inference_phase(self.actor):
-            result = self.validator.run(self.state.step, sampling)
-        self.state.validated(result.score, sampling.context_tokens)
+            result = self.validator.run(self.state.step, sampling, is_last=self.is_over)
+        self.state.validated(result.score, sampling.context_tokens, result.best)
         self.metrics.write(self.state.step, {**result.metrics, **self.timer.drain()}, kind="validation")
+        self.metrics.validation_examples(self.state.step, result.examples)
         self.progress.validated(self.state.step, result.score)
         self.progress.say(f"validation at step {self.state.step}: {result.summary}")
 
@@ -222,12 +206,7 @@ class ProRLTrainer:
         self.state.steps_left_out += "rollout/step_left_out" in values
         values["rollout/steps_left_out"] = self.state.steps_left_out
         values["reset/steps_since"] = self.state.steps_since_reset
-        if (first_kl := values.get("policy/approximate_kl_first_update", 0.0)) > FIRST_UPDATE_KL_LIMIT:
-            log.warning(
-                "step %d: at its first update the policy already differs from itself (approximate KL %.2g; at most %g "
-                "is rounding). Old and new logprobs are computed differently, so every ratio is wrong",
-                *(self.state.step, first_kl, FIRST_UPDATE_KL_LIMIT),
-            )
+        values |= self.watch.look(self.state.step, values)
         self.metrics.write(self.state.step, values, note=stage.name)
         self.progress.step(self.state.step, stage.name, values)
 
@@ -241,6 +220,15 @@ class ProRLTrainer:
         """Whether the last stage is over, and so the recipe."""
         stage = self.stage
         return self.recipe.after(stage) is None and stage.reason_to_end(self.state.seen_by_rules()) is not None
+
+    def is_time_to_validate(self) -> bool:
+        """True when a validation is due, or was put off before, and has its share of the time left."""
+        step, is_over = self.state.step, self.is_over
+        if self.validator is None or self.state.validated_at == step:
+            return False
+        if step == 0:
+            return self.cadence.validate_at_start
+        return self.validator.takes_turn(step, is_due=self.cadence.validation_is_due(step, is_over), is_last=is_over)
 
     def reason_to_reset(self, request: str | None = None) -> str | None:
         """What the rules of the stage about to train say at this step boundary. `request`: of `prorl reset`."""
@@ -280,7 +268,13 @@ class ProRLTrainer:
             self.state.finished_step = self.state.step - 1  # the recipe has grown since, so there is a stage to enter
 
     def state_dict(self) -> dict[str, Any]:
-        return {"run": self.state.as_dict(), "mixture": self.mixture.state_dict(), **self.identity.as_state()}
+        return {
+            "run": self.state.as_dict(),
+            "mixture": self.mixture.state_dict(),
+            "validation": None if self.validator is None else self.validator.state_dict(),
+            "alarms": self.watch.state_dict(),
+            **self.identity.as_state(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a saved state.
@@ -296,5 +290,8 @@ class ProRLTrainer:
                 f"more than the {most} of this recipe; choose another run.dir, or give the stage as many"
             )
         self.mixture.load_state_dict(state["mixture"])
+        self.watch.load_state_dict(state["alarms"])
+        if self.validator is not None and state["validation"] is not None:
+            self.validator.load_state_dict(state["validation"])
         for change in changed:
             self.progress.say(f"since the checkpoint this has changed: {change}")

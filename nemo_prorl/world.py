@@ -84,6 +84,12 @@ def gather_or_raise(world: World, value: T, failure: Exception | None, doing: st
     return [answer for answer, _ in answers]
 
 
+def gather_over_data(world: World, value: T) -> list[T]:
+    """Each data rank's `value`, in their order; ranks that train on the same data hold the same. Collective."""
+    by_data_rank = dict(world.gather((world.data_rank, value)))
+    return [by_data_rank[data_rank] for data_rank in range(world.data_size)]
+
+
 class LocalWorld:
     """One process and nobody else."""
 

@@ -37,15 +37,15 @@ def test_steps_are_counted_and_series_grow():
 
 def test_the_best_validation_is_the_highest_of_its_context_length():
     state = a_state()
-    found = [state.validated(score, 32) for score in (0.3, 0.5, 0.5, 0.4)]
+    found = [state.validated(score, 32, score) for score in (0.3, 0.5, 0.5, 0.4)]
     assert found == [True, True, False, False]
-    assert state.validated(0.1, 64), "another context length is another contest"
+    assert state.validated(0.1, 64, 0.1), "another context length is another contest"
     assert state.best is not None and state.best.score == 0.1
 
 
 def test_after_a_reset_series_begin_with_the_score_of_the_policy_reset_to():
     state = stepped(a_state(), {"kl": 0.2})
-    state.validated(0.5, 32)
+    state.validated(0.5, 32, 0.5)
     state.was_reset(to_best=False)
     assert (state.scores, state.kls, state.steps_since_reset, state.resets) == ([0.5], [], 0, 1)
     assert state.stage_scores == [0.5], "the stage goes on"
@@ -53,22 +53,22 @@ def test_after_a_reset_series_begin_with_the_score_of_the_policy_reset_to():
 
 def test_a_score_of_an_older_policy_is_not_that_of_the_one_reset_to():
     state = stepped(a_state(), {})
-    state.validated(0.5, 32)
+    state.validated(0.5, 32, 0.5)
     stepped(state, {}).was_reset(to_best=False)
     assert state.scores == []
 
 
 def test_a_reset_to_the_best_begins_with_the_best_score():
     state = stepped(a_state(), {})
-    state.validated(0.5, 32)
-    stepped(state, {}).validated(0.3, 32)
+    state.validated(0.5, 32, 0.5)
+    stepped(state, {}).validated(0.3, 32, 0.3)
     state.was_reset(to_best=True)
     assert state.scores == [0.5]
 
 
 def test_a_new_stage_begins_its_own_series_and_keeps_those_of_the_reset():
     state = stepped(a_state(), {"kl": 0.1, "response_tokens": 9.0, "seconds": 1.0})
-    state.validated(0.4, 32)
+    state.validated(0.4, 32, 0.4)
     state.entered(SECOND, FIRST)
     assert (state.stage, state.steps_in_stage, state.seconds_in_stage) == ("second", 0, 0.0)
     assert (state.stage_scores, state.scores, state.kls, state.response_tokens) == ([0.4], [0.4], [0.1], [])
@@ -76,7 +76,7 @@ def test_a_new_stage_begins_its_own_series_and_keeps_those_of_the_reset():
 
 def test_scores_of_another_context_length_are_not_compared_with_those_to_come():
     state = stepped(a_state(), {})
-    state.validated(0.4, 32)
+    state.validated(0.4, 32, 0.4)
     state.entered(LONGER, FIRST)
     assert (state.stage_scores, state.scores) == ([], [])
 
@@ -84,10 +84,10 @@ def test_scores_of_another_context_length_are_not_compared_with_those_to_come():
 def test_the_effect_of_a_reset_compares_means_before_and_after():
     """Rewards .2, .4 before and .5, .7 after; entropies 1.0 and 0.5; validations .3 and .6."""
     state = stepped(a_state(), {"reward": 0.2, "entropy": 1.0}, {"reward": 0.4, "entropy": 1.0})
-    state.validated(0.3, 32)
+    state.validated(0.3, 32, 0.3)
     state.was_reset(to_best=False)
     stepped(state, {"reward": 0.5, "entropy": 0.5, "kl": 0.01}, {"reward": 0.7, "entropy": 0.5, "kl": 0.02})
-    state.validated(0.6, 32)
+    state.validated(0.6, 32, 0.6)
     assert state.effect_of_reset() == pytest.approx(
         {
             "reset_effect/steps": 2.0,
@@ -106,7 +106,7 @@ def test_the_effect_of_a_reset_compares_means_before_and_after():
 
 def test_it_survives_json():
     state = stepped(a_state(), {"kl": 0.1, "reward": 0.2, "response_tokens": 3.0})
-    state.validated(0.3, 32)
+    state.validated(0.3, 32, 0.3)
     state.was_reset(to_best=False)
     saved: dict[str, Any] = json.loads(json.dumps(state.as_dict()))
     assert RunState.from_dict(saved) == state

@@ -59,6 +59,10 @@ class PolicyActor(AlignableGenerativeInterface):  # type: ignore[misc]
     def get_init_policy_logprobs(self, batch: AnyBatch) -> Tensor:
         """The reference policy's logprobs of `batch`, [B, T] float32, at `batch.temperature`: pi_ref of Eq. 4."""
 
+    @abstractmethod
+    def get_base_policy_logprobs(self, batch: AnyBatch) -> Tensor:
+        """The logprobs of `batch` by the model that the run started from, [B, T] float32, at `batch.temperature`."""
+
     # -- training ----------------------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -99,10 +103,6 @@ class PolicyActor(AlignableGenerativeInterface):  # type: ignore[misc]
         """Fresh moments, step count and master weights; the learning rate goes on."""
 
     @abstractmethod
-    def restore_reference(self, checkpoint: Path) -> None:
-        """Make the reference what the policy was in a checkpoint of this run."""
-
-    @abstractmethod
     def save_checkpoint(
         self,
         step: int,
@@ -125,10 +125,6 @@ class PolicyActor(AlignableGenerativeInterface):  # type: ignore[misc]
         Raises:
             CheckpointError: it could not be written.
         """
-
-    @abstractmethod
-    def best_checkpoint(self) -> Path | None:
-        """The whole checkpoint with the best score; None when there is none with one."""
 
     @abstractmethod
     def restore_checkpoint(self) -> dict[str, Any] | None:

@@ -22,6 +22,31 @@ INDEX = (
         "tests/algorithm/test_advantage.py::test_five_right_of_sixteen",
     ),
     (
+        "advantage, REINFORCE++ baseline: R - mean of the group, over the std of the whole step",
+        "nemo_prorl.algorithm.advantage:group_mean_global_std",
+        "tests/algorithm/test_advantage.py::test_the_step_s_own_spread_divides_what_is_measured_from_group_means",
+    ),
+    (
+        "advantage without a standard deviation (Dr. GRPO)",
+        "nemo_prorl.algorithm.advantage:group_mean",
+        "tests/algorithm/test_advantage.py::test_without_a_standard_deviation_only_the_mean_is_taken_off",
+    ),
+    (
+        "termination penalty (Appendix E): factor R - penalty for a cut response",
+        "nemo_prorl.algorithm.shaping:termination_penalty",
+        "tests/algorithm/test_shaping.py::test_a_cut_answer_costs_and_another_does_not",
+    ),
+    (
+        "soft overlong: linear to -1 over the last tokens before the limit (DAPO)",
+        "nemo_prorl.algorithm.shaping:soft_overlong",
+        "tests/algorithm/test_shaping.py::test_the_penalty_grows_through_the_buffer_and_no_further",
+    ),
+    (
+        "scheduled cosine length (ProRL v2): R + weight eta(t), on and off in turn",
+        "nemo_prorl.algorithm.shaping:cosine_length",
+        "tests/algorithm/test_shaping.py::test_the_shortest_gains_most_and_the_longest_least",
+    ),
+    (
         "Eq. 3, decoupled bounds: clip(r, 1 - low, 1 + high)",
         "nemo_prorl.algorithm.objective:clip_higher",
         "tests/algorithm/test_objective.py::test_only_the_bound_on_the_favoured_side_bites",

@@ -15,28 +15,27 @@ from typing import Any
 from nemo_prorl.actor.export import Export
 from nemo_prorl.actor.megatron_actor import MegatronActor
 from nemo_prorl.actor.reference import ReferencePolicy
+from nemo_prorl.algorithm.advantage import ADVANTAGES
 from nemo_prorl.algorithm.objective import OBJECTIVES
 from nemo_prorl.algorithm.policy_loss import PolicyLoss
 from nemo_prorl.algorithm.reduction import AGGREGATIONS
 from nemo_prorl.build.stages import recipe_from
 from nemo_prorl.cadence import Cadence
+from nemo_prorl.config.choice import SourceConfig, as_knobs
 from nemo_prorl.config.identity import RunIdentity
 from nemo_prorl.config.schema import (
     LossConfig,
-    MegatronConfig,
     ProRLConfig,
     SFTConfig,
-    SourceConfig,
-    as_knobs,
 )
 from nemo_prorl.config.verifiers import VerifierPoolConfig
-from nemo_prorl.data.mixture import Mixture, Objection, held_out, question_keys
-from nemo_prorl.data.prompt import Prompt
+from nemo_prorl.data.mixture import Mixture, Objection, question_keys
 from nemo_prorl.data.sources import SOURCES
 from nemo_prorl.data.sources.base import Source
 from nemo_prorl.data.sources.demonstrations import DEMONSTRATIONS
 from nemo_prorl.data.tokenizer import Tokenizer
 from nemo_prorl.evaluation.runner import Validator
+from nemo_prorl.evaluation.validation_set import ValidationSet, validation_sets
 from nemo_prorl.megatron.checkpoint import Checkpoints
 from nemo_prorl.megatron.layout import fitting_architecture
 from nemo_prorl.megatron.microbatch import packer_of
@@ -51,10 +50,12 @@ from nemo_prorl.megatron.weights import load_weights
 from nemo_prorl.plugins import configured
 from nemo_prorl.rollout.collector import Collector
 from nemo_prorl.rollout.engine import ROLLOUT_ENGINES
+from nemo_prorl.rollout.step_rewards import StepRewards
 from nemo_prorl.sft import SupervisedTrainer
 from nemo_prorl.telemetry.metrics import MetricsLog
 from nemo_prorl.telemetry.progress import Progress
 from nemo_prorl.telemetry.run import Run
+from nemo_prorl.telemetry.watch import Watch, alarms_from
 from nemo_prorl.trainer import ProRLTrainer
 from nemo_prorl.verifiers.pool import VerifierPool
 from nemo_prorl.verifiers.sandbox import SandboxSettings
@@ -75,13 +76,12 @@ def training(config: ProRLConfig, run: Run) -> Iterator[ProRLTrainer]:
     tokenizer = Tokenizer.load(Path(config.model.path))
     with ExitStack() as stack:
         pool = stack.enter_context(verifier_pool(config.verifiers))
-        mixture, validation_prompts = data_from(config, tokenizer, pool.objection)
+        mixture, validation_sets = data_from(config, tokenizer, pool.objection)
         engine = stack.enter_context(_open_engine(config, architecture))
         world = engine.runtime.world
         control = run.join(world)
         metrics = stack.enter_context(_metrics_log(config, world))
-        updates = sum(stage.steps * stage.updates_per_step for stage in recipe)
-        optimizer = PolicyOptimizer(engine.model, config.optimizer, total_steps=updates)
+        optimizer = PolicyOptimizer(engine.model, config.optimizer, total_steps=recipe.updates)
         needs_reference = any(stage.kl_weight > 0 for stage in recipe)
         rollout = configured(as_knobs(config.rollout), ROLLOUT_ENGINES, "rollout")(
             model_path=Path(config.model.path), tokenizer=tokenizer, device=engine.runtime.device
@@ -95,7 +95,8 @@ def training(config: ProRLConfig, run: Run) -> Iterator[ProRLTrainer]:
             schedule=engine.schedule,
             optimizer=optimizer,
             memory=TrainingMemory(engine.model, optimizer, config.megatron.offload),
-            reference=_reference(engine, config.megatron) if needs_reference else None,
+            reference=_frozen(engine, on_host="reference" in config.megatron.offload) if needs_reference else None,
+            base=_frozen(engine, on_host=True) if config.loss.kl.base_every_steps else None,
             engine=rollout,
             loss=loss_from(config.loss),
             checkpoints=stack.enter_context(_checkpoints(config, engine.runtime)),
@@ -115,21 +116,23 @@ def training(config: ProRLConfig, run: Run) -> Iterator[ProRLTrainer]:
             stop_reason=control.stop_reason,
         )
         validator = None
-        if validation_prompts:
+        if validation_sets:
             validator = Validator(
                 engine=rollout,
                 pool=pool,
-                prompts=validation_prompts,
+                sets=validation_sets,
                 world=world,
                 config=config.validation,
                 run_seed=config.run.seed,
                 stop_reason=control.stop_reason,
+                examples_per_set=config.telemetry.samples_per_validation_set,
             )
         yield ProRLTrainer(
             actor=actor,
             optimizer=optimizer,
             collector=collector,
             mixture=mixture,
+            rewards=StepRewards(world, configured(as_knobs(config.loss.advantage), ADVANTAGES, "loss.advantage")),
             validator=validator,
             world=world,
             recipe=recipe,
@@ -138,6 +141,7 @@ def training(config: ProRLConfig, run: Run) -> Iterator[ProRLTrainer]:
             identity=_identity(config),
             metrics=metrics,
             progress=stack.enter_context(Progress(recipe.steps, is_main=world.is_main, status=run.status)),
+            watch=Watch(alarms_from(config.alarms), metrics, is_main=world.is_main),
             export_to=export_to,
         )
 
@@ -218,40 +222,35 @@ def loss_from(loss: LossConfig) -> PolicyLoss:
     )
 
 
-def data_from(config: ProRLConfig, tokenizer: Tokenizer, objection: Objection) -> tuple[Mixture, list[Prompt]]:
+def data_from(config: ProRLConfig, tokenizer: Tokenizer, objection: Objection) -> tuple[Mixture, list[ValidationSet]]:
     """The training mixture, without the validation problems, and those; neither has what can't be judged."""
-    prompts = held_out_from(config, tokenizer, objection)
+    sets = held_out_from(config, tokenizer, objection)
     mixture = Mixture(
         {name: (_source(name, source, "sources"), source.weight) for name, source in config.data.sources.items()},
         tokenizer,
         seed=config.run.seed,
         max_prompt_tokens=config.data.max_prompt_tokens,
         long_prompts=config.data.long_prompts,
-        exclude=question_keys(prompts),
+        exclude=question_keys(prompt for one in sets for prompt in one.prompts),
         objection=objection,
     )
-    return mixture, prompts
+    return mixture, sets
 
 
-def held_out_from(config: ProRLConfig, tokenizer: Tokenizer, objection: Objection | None = None) -> list[Prompt]:
-    """The validation problems."""
-    return held_out(
-        {name: _source(name, source, "held_out") for name, source in config.data.held_out.items()},
-        tokenizer,
-        problems_per_task=config.validation.problems_per_task,
-        max_prompt_tokens=config.data.max_prompt_tokens,
-        long_prompts=config.data.long_prompts,
-        objection=objection,
-    )
+def held_out_from(config: ProRLConfig, tokenizer: Tokenizer, objection: Objection | None = None) -> list[ValidationSet]:
+    """What is held out of training, with its problems."""
+    sources = {name: _source(name, source, "held_out") for name, source in config.data.held_out.items()}
+    return validation_sets(sources, config, tokenizer, objection)
 
 
 def _source(name: str, source: SourceConfig, group: str) -> Source:
-    made: Any = configured(as_knobs(source, "weight"), SOURCES, f"data.{group}.{name}")(name)
+    made: Any = configured(as_knobs(source), SOURCES, f"data.{group}.{name}")(name)
     return made
 
 
-def _reference(engine: _Engine, config: MegatronConfig) -> ReferencePolicy:
-    return ReferencePolicy(WeightSnapshot(engine.model, on_host="reference" in config.offload), engine.schedule)
+def _frozen(engine: _Engine, *, on_host: bool) -> ReferencePolicy:
+    """The model as it was loaded from model.path; a checkpoint brings back what a reference has become since."""
+    return ReferencePolicy(WeightSnapshot(engine.model, on_host=on_host), engine.schedule)
 
 
 def verifier_pool(verifiers: VerifierPoolConfig) -> VerifierPool:
@@ -283,6 +282,7 @@ def _cadence(config: ProRLConfig) -> Cadence:
         validate_every=config.validation.every_steps,
         validate_at_start=config.validation.at_start,
         save_every=config.checkpoint.every_steps,
+        measure_base_every=config.loss.kl.base_every_steps,
         save_best=_kept_best(config) > 0,
         save_resets=config.checkpoint.keep_at_resets,
     )

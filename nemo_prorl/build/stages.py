@@ -7,8 +7,11 @@ from collections.abc import Iterator, Mapping
 from nemo_prorl.algorithm.ending import AfterHours, WhenResponsesJump, WhenValidationDrops, WhenValidationStalls
 from nemo_prorl.algorithm.plateau import Drop, Plateau
 from nemo_prorl.algorithm.reset import AtEntry, EveryKSteps, KLAbove, OnRequest, ValidationDrops, ValidationStalls
+from nemo_prorl.algorithm.shaping import SHAPINGS
+from nemo_prorl.config.choice import as_knobs
 from nemo_prorl.config.stage import EndConfig, ResetConfig, StageConfig
 from nemo_prorl.data.sampling import SamplingParams
+from nemo_prorl.plugins import configured
 from nemo_prorl.recipe import Recipe, Resets, Rule, Stage
 
 
@@ -34,6 +37,11 @@ def _stage(name: str, stage: StageConfig) -> Stage:
         kl_weight=stage.kl_weight,
         domain_weights={str(domain): weight for domain, weight in stage.domain_weights.items()},
         exclude_domains=frozenset(stage.exclude_domains),
+        shapings={
+            label: configured(as_knobs(shaping), SHAPINGS, f"recipe.stages.{name}.shaping.{label}")
+            for label, shaping in stage.shaping.items()
+            if shaping is not None
+        },
         end_rules=tuple(_end_rules(stage.end)),
         resets=Resets(tuple(_reset_rules(stage.reset)), stage.reset.to, stage.reset.reference, stage.reset.optimizer),
     )

@@ -24,7 +24,8 @@ Row = tuple[str, ...]
 NO_VALIDATION = "nothing, so there is no validation, and rules that look at it (plateau, drop) stay silent"
 STAGE_HEADS = (
     *("stage", "steps", "prompts/step", "samples/prompt", "sequences/step", "updates/step", "sequences/update"),
-    *("context", "tokens/step", "temperature", "KL weight", "left out", "ends early", "reset when", "reset what"),
+    *("context", "tokens/step", "temperature", "KL weight", "shaping", "left out", "ends early"),
+    *("reset when", "reset what"),
 )
 
 
@@ -49,9 +50,11 @@ def training_plan(config: ProRLConfig, environment: Mapping[str, str] = os.envir
             [
                 ("training data", ", ".join(config.data.sources)),
                 ("held out", ", ".join(config.data.held_out) or NO_VALIDATION),
+                ("validation", _validation(config)),
                 ("prompts", f"up to {config.data.max_prompt_tokens:,} tokens; longer ones: {config.data.long_prompts}"),
                 ("dynamic sampling", _dynamic_sampling(config)),
                 ("rollout", config.rollout.name),
+                ("advantage", config.loss.advantage.name),
                 ("loss", f"{config.loss.objective.name}, {config.loss.aggregation.name}, KL by {config.loss.kl.value}"),
             ]
         ),
@@ -104,6 +107,7 @@ def _stage(name: str, stage: StageConfig, row_tokens: int) -> Row:
         f"<= {sequences * row_tokens:,}",
         f"{stage.temperature:g}",
         f"{stage.kl_weight:g}",
+        _listed(shaping.name for shaping in stage.shaping.values() if shaping is not None),
         _listed(stage.exclude_domains),
         _ends(stage),
         _reset_when(stage),
@@ -139,6 +143,17 @@ def _listed(names: Iterable[str]) -> str:
 
 def _updates_per_step(stage: StageConfig) -> int:
     return stage.prompts_per_step // stage.prompts_per_update
+
+
+def _validation(config: ProRLConfig) -> str:
+    """Each set's weight and cadence, and how often any is validated."""
+    every = config.validation.every_steps
+    when = f"every {every} steps and after the last" if every else "after the last step"
+    sets = [
+        f"{name} (weight {one.weight:g}{f', in one of {one.every_validations}' if one.every_validations > 1 else ''})"
+        for name, one in config.data.held_out.items()
+    ]
+    return f"{when}: {', '.join(sets)}" if sets else "none"
 
 
 def _dynamic_sampling(config: ProRLConfig) -> str:

@@ -5,25 +5,16 @@ Units stand in key names. `null` means "off" or "the family's own" only where a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from nemo_prorl.config.alarms import AlarmsConfig
+from nemo_prorl.config.choice import Choice, SourceConfig
 from nemo_prorl.config.closed import Closed
 from nemo_prorl.config.stage import RecipeConfig
+from nemo_prorl.config.validation import HeldOutConfig, ValidationConfig
 from nemo_prorl.config.verifiers import VerifierPoolConfig
-
-
-class Choice(BaseModel):
-    """A plug-in by name, or by your own "module:attribute"; the other keys are its knobs, checked against itself."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
-
-    name: str = Field(min_length=1)
-
-    def as_mapping(self) -> dict[str, Any]:
-        return self.model_dump()
 
 
 class RunConfig(Closed):
@@ -109,6 +100,12 @@ class KLConfig(Closed):
     gradient: Literal["k1", "k2", "k3"] | None = Field(
         None, description="estimator whose gradient is used; null: the value's own (k3's is not the KL's gradient)"
     )
+    base_every_steps: int | None = Field(
+        None,
+        ge=1,
+        description="measure the KL to the model of model.path, too, every so many steps; null: never. Costs a copy of "
+        "the weights in the host's memory, and one more scoring of such a step's batch",
+    )
 
 
 class CorrectionConfig(Closed):
@@ -117,6 +114,9 @@ class CorrectionConfig(Closed):
 
 
 class LossConfig(Closed):
+    advantage: Choice = Field(
+        Choice(name="group_relative"), description="how rewards are compared: within a group, or with the step's spread"
+    )
     objective: Choice = Choice(name="clip_higher")
     aggregation: Choice = Choice(name="token_mean")
     kl: KLConfig = KLConfig()
@@ -136,30 +136,15 @@ class SamplingBudgetConfig(Closed):
     )
 
 
-class SourceConfig(Choice):
-    """One source of problems. `weight` is its share of the draws; `domain` is known to the source itself."""
-
-    weight: float = Field(1.0, gt=0)
-
-
 class DataConfig(Closed):
     sources: dict[str, SourceConfig] = Field(min_length=1)
-    held_out: dict[str, SourceConfig] = Field(
+    held_out: dict[str, HeldOutConfig] = Field(
         default={}, description="for validation; excluded from the training draws"
     )
     max_prompt_tokens: int = Field(1024, ge=1)
     long_prompts: Literal["error", "skip"] = Field(
         "error", description="what to do with a prompt over max_prompt_tokens"
     )
-
-
-class ValidationConfig(Closed):
-    every_steps: int | None = Field(None, ge=1, description="null: only after the last step")
-    at_start: bool = Field(True, description="also before the first step")
-    problems_per_task: int = Field(24, ge=1)
-    samples_per_prompt: int = Field(16, ge=1)
-    temperature: float = Field(0.6, ge=0)
-    top_p: float = Field(0.95, gt=0, le=1)
 
 
 class CheckpointConfig(Closed):
@@ -184,6 +169,9 @@ class TelemetryConfig(Closed):
     wandb_project: str | None = Field(None, description="null: no Weights & Biases")
     log_level: Literal["DEBUG", "INFO", "WARNING"] = "INFO"
     samples_per_step: int = Field(2, ge=0, description="completions written to samples.jsonl each step")
+    samples_per_validation_set: int = Field(
+        2, ge=0, description="completions of each set written to validation_samples.jsonl each validation"
+    )
 
 
 class ExportConfig(Closed):
@@ -208,7 +196,24 @@ class ProRLConfig(Closed):
     validation: ValidationConfig = ValidationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
+    alarms: AlarmsConfig = AlarmsConfig()
     export: ExportConfig = ExportConfig()
+
+    @model_validator(mode="after")
+    def _validation_has_a_score(self) -> ProRLConfig:
+        sets = self.data.held_out.values()
+        if sets and not any(source.weight for source in sets):
+            raise ValueError(
+                "every set of data.held_out has weight=0, so there is no overall score; give one a weight above 0"
+            )
+        most = max((source.samples_per_prompt or self.validation.samples_per_prompt for source in sets), default=None)
+        beyond = [k for k in self.validation.pass_at_k or () if most is not None and k > most]
+        if beyond:
+            raise ValueError(
+                f"validation.pass_at_k asks for k={beyond}, more than the {most} samples of any set; raise "
+                "validation.samples_per_prompt, or leave them out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _prompt_leaves_room(self) -> ProRLConfig:
@@ -251,8 +256,3 @@ class SFTConfig(Closed):
     checkpoint: CheckpointConfig = CheckpointConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     export: ExportConfig = ExportConfig()
-
-
-def as_knobs(choice: Choice, *without: str) -> Mapping[str, Any]:
-    """A choice as `plugins.configured` takes it, less the keys that are not knobs."""
-    return {key: value for key, value in choice.as_mapping().items() if key not in without}

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from nemo_prorl.config.choice import Choice
 from nemo_prorl.config.closed import Closed
 from nemo_prorl.data.prompt import Domain
 
@@ -86,6 +87,9 @@ class StageConfig(Closed):
         default={}, description="empty: as the data says"
     )
     exclude_domains: list[Domain] = Field(default=[], description="not drawn in this stage, whatever the weights")
+    shaping: dict[str, Choice | None] = Field(
+        default={}, description="what rewards become before advantages are taken, in this order; null: that one is off"
+    )
     reset: ResetConfig = ResetConfig()
 
     @model_validator(mode="after")

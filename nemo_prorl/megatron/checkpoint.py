@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -151,34 +151,28 @@ class Checkpoints:
         Raises:
             CheckpointError: all are broken, or the folder can't be read; on every rank.
         """
-        damages: list[str] = []
-        found = self._first_whole(lambda: checkpoint_folder.finished(self._folder)[::-1], damages)
-        if found is None and damages:
-            raise CheckpointError(
-                f"there is no whole checkpoint among the {len(damages)} in {self._folder}: {'; '.join(damages)}. Bring "
-                "one back from a copy, choose another run.dir, or delete the folder to start anew"
-            )
-        return found
-
-    def best(self) -> Path | None:
-        """The whole checkpoint with the best score; None: there is none with one. Broken ones are passed over."""
-        return self._first_whole(lambda: checkpoint_folder.best_first(self._folder), [])
-
-    def _first_whole(self, candidates: Callable[[], list[Path]], damages: list[str]) -> Path | None:
         self.wait()
         try:
-            found = together(self._world, lambda: candidates() if self._world.is_main else [])[0]
+            found = together(
+                self._world, lambda: checkpoint_folder.finished(self._folder) if self._world.is_main else []
+            )[0]
         except NotWrittenError as error:
             raise CheckpointError(
                 f"{self._folder} can't be read: {error}. See to its permissions, or choose another folder (run.dir)"
             ) from error
-        for path in found:
+        damages = []
+        for path in reversed(found):
             damage = self.damage(path)
             if damage is None:
                 return path
             log.warning("checkpoint %s is broken and passed over: %s", path, damage)
             self._broken.add(path.name)
             damages.append(f"{path.name}: {damage}")
+        if damages:
+            raise CheckpointError(
+                f"there is no whole checkpoint among the {len(damages)} in {self._folder}: {'; '.join(damages)}. Bring "
+                "one back from a copy, choose another run.dir, or delete the folder to start anew"
+            )
         return None
 
     def restore(

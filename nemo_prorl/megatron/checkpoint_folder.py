@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from nemo_prorl.megatron import manifest
-from nemo_prorl.megatron.retention import Entry, Retention, ranked
+from nemo_prorl.megatron.retention import Entry, Retention
 
 log = logging.getLogger(__name__)
 
@@ -56,15 +56,6 @@ def replace(path: Path, written: Path) -> None:
     if path.exists():
         _put_aside(path, path.with_name(f"{path.name}.replaced{_PARTIAL}"))
     os.replace(written, path)
-
-
-def best_first(folder: Path) -> list[Path]:
-    """The finished checkpoints that have a score, the best first.
-
-    Raises:
-        OSError: the folder can't be read.
-    """
-    return [folder / name_of(entry.step) for entry in ranked([_entry(path) for path in finished(folder)])]
 
 
 def tidy(folder: Path, step: int, *, retention: Retention, broken: Collection[str]) -> None:

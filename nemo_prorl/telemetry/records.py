@@ -20,12 +20,9 @@ log = logging.getLogger(__name__)
 
 METRICS_FILE = "metrics.jsonl"
 SAMPLES_FILE = "samples.jsonl"
-BOUNDARY_KINDS = (
-    "validation",
-    "stage",
-    "reset",
-    "reset_effect",
-)  # what happens between two steps, after the one that is recorded with it
+VALIDATION_SAMPLES_FILE = "validation_samples.jsonl"
+# What happens between two steps is recorded with the one before.
+BOUNDARY_KINDS = ("validation", "stage", "reset", "reset_effect")
 
 
 class RecordFile:

@@ -74,6 +74,26 @@ def test_what_may_end_or_reset_a_stage_is_said(model):
     assert line(text, "reset what") == "reference, optimizer reference to the best"
 
 
+def test_the_plan_tells_what_is_validated_and_how_rewards_are_shaped(model):
+    text = plan(
+        model,
+        "validation.every_steps=2",
+        "data.held_out.logic_held_out.weight=2",
+        "data.held_out.logic_held_out.every_validations=3",
+        "loss.advantage.name=group_mean",
+        "+recipe.stages.tiny_first.shaping.cut={name: termination_penalty}",
+        "+recipe.stages.tiny_second.shaping.cut=null",
+    )
+    assert line(text, "validation") == "every 2 steps and after the last: logic_held_out (weight 2, in one of 3)"
+    assert line(text, "shaping") == "termination_penalty -"
+    assert line(text, "advantage") == "group_mean"
+
+
+def test_a_shaping_with_a_knob_that_it_does_not_have_is_named(model):
+    with pytest.raises(ConfigError, match=r"recipe.stages.tiny_first.shaping.cut.penlty is not a knob.*'penalty'"):
+        plan(model, "+recipe.stages.tiny_first.shaping.cut={name: termination_penalty, penlty: 1}")
+
+
 def test_the_model_is_measured_but_not_built(model, run_python_with):
     """279 x 32 embeddings + 2 x (3,072 + 64 attention + 64 norms + 6,144 MLP) + 32 final norm = 27,648 parameters."""
     text = plan(model)

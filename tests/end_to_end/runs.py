@@ -24,17 +24,20 @@ def write_problems(path: Path, verifier: str = "VowelShare") -> Path:
 
     Two more, held out, lie beside them in held_out.jsonl.
     """
-    _write(path.with_name("held_out.jsonl"), range(100, 102), verifier)
-    return _write(path, range(PROBLEMS), verifier)
+    write_rows(path.with_name("held_out.jsonl"), range(100, 102), verifier=verifier)
+    return write_rows(path, range(PROBLEMS), verifier=verifier)
 
 
-def _write(path: Path, numbers: range, verifier: str) -> Path:
+def write_rows(
+    path: Path, numbers: range, *, domain: str = "instruction", task: str = "vowels", verifier: str = "VowelShare"
+) -> Path:
+    """Problems of these numbers, judged by their vowels, whatever their domain."""
     rows = [
         {
             "problem": f"Say something, number {number}.",
             "answer": "",
-            "domain": "instruction",
-            "task": "vowels",
+            "domain": domain,
+            "task": task,
             "verifier": f"tests.end_to_end.plugins:{verifier}",
         }
         for number in numbers

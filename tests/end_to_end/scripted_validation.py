@@ -26,6 +26,12 @@ class Scripted:
     score: float
     summary: str = "as the script has it"
 
+    examples: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def best(self) -> float:
+        return self.score
+
     @property
     def metrics(self) -> Mapping[str, float]:
         return {"validation/all/pass_at_1": self.score}
@@ -39,7 +45,16 @@ class Script:
     trainer: ProRLTrainer
     weights: dict[int, Weights] = field(default_factory=dict)
 
-    def run(self, step: int, sampling: SamplingParams) -> Scripted:
+    def takes_turn(self, step: int, *, is_due: bool, is_last: bool) -> bool:
+        return is_due
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        pass
+
+    def run(self, step: int, sampling: SamplingParams, *, is_last: bool = False) -> Scripted:
         self.weights[step] = policy_weights(self.trainer)
         return Scripted(self.scores[step])
 

@@ -155,8 +155,7 @@ def brought_back(folder: Path, settings: Mapping[str, Any], checkpoints: Path) -
             if step == 2:
                 then = run.weights()
             store.save(step, run.model, optimizer, snapshots, {}, score=score)
-        best, now = store.best(), run.weights()
-        assert best is not None
+        best, now = store.of_step(2), run.weights()
         with snapshot.in_place(writing=True):
             store.restore_policy(best, run.model, None)
         after_reference = run.weights()
@@ -167,7 +166,6 @@ def brought_back(folder: Path, settings: Mapping[str, Any], checkpoints: Path) -
         update(run, optimizer, rows, weights_BT)
         moved = max(float((policy[name] - tensor).abs().max()) for name, tensor in run.weights().items())
         return {
-            "best": best.name,
             "index": (checkpoints / "index.json").read_text(),
             "reference": same(reference, then),
             "policy": same(policy, then),
