@@ -5,15 +5,17 @@ The command is the same as that of a fresh interpreter, from what is typed to it
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.end_to_end.runs import ROOT
 from tests.processes import environment_of_rank, free_port
@@ -22,11 +24,25 @@ PRELOADED = ["nemo_prorl.build", "nemo_prorl.commands.train", "nemo_prorl.rollou
 PRELOADED += ["nemo_prorl.config.load", "nemo_prorl.telemetry.run", "nemo_prorl.data.sources.jsonl"]
 
 
+class Death(NamedTuple):
+    """kill -9 so many seconds after the main rank has entered a phase for the `time`-th time, from 1."""
+
+    phase: str
+    time: int
+    seconds: float
+
+
 class Forked:
     """`ranks` ranks of `prorl *arguments`; none outlives the `with`. What they say goes to `<logs>/rank_<n>.log`."""
 
     def __init__(
-        self, arguments: Sequence[str], logs: Path, *, ranks: int = 1, environment: Mapping[str, str] | None = None
+        self,
+        arguments: Sequence[str],
+        logs: Path,
+        *,
+        ranks: int = 1,
+        environment: Mapping[str, str] | None = None,
+        death: Death | None = None,
     ) -> None:
         context: Any = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOADED)
@@ -36,7 +52,7 @@ class Forked:
         self.processes = [
             context.Process(
                 target=_live,
-                args=(list(arguments), {**environment_of_rank(rank, ranks, port), **(environment or {})}, log),
+                args=(list(arguments), {**environment_of_rank(rank, ranks, port), **(environment or {})}, log, death),
             )
             for rank, log in enumerate(self.logs)
         ]
@@ -109,13 +125,29 @@ def in_phase(run_dir: Path, phase: str, step: int = 0, attempt: int = 1) -> Call
     return has_come
 
 
-def _live(arguments: list[str], environment: dict[str, str], log: Path) -> None:
+def _live(arguments: list[str], environment: dict[str, str], log: Path, death: Death | None) -> None:
     with log.open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.environ.update(environment)
     os.chdir(ROOT)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if death is not None and environment["RANK"] == "0":
+        _die_in(death)
     from nemo_prorl.cli import main
 
     sys.exit(main(arguments))
+
+
+def _die_in(death: Death) -> None:
+    """Watch the phases that this process tells of, from within: from outside short ones are seldom seen in time."""
+    from nemo_prorl.telemetry.status import RunStatus
+
+    tell, seen = RunStatus.phase, itertools.count(1)
+
+    def phase(self: RunStatus, name: str) -> None:
+        tell(self, name)
+        if name == death.phase and next(seen) == death.time:
+            threading.Timer(death.seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
+
+    RunStatus.phase = phase  # type: ignore[method-assign]

@@ -10,15 +10,16 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.forked import Forked, finish_forked, in_phase, status
+from tests.end_to_end.forked import Death, Forked, finish_forked, status
 from tests.end_to_end.runs import records, settings, write_problems
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.processes]
@@ -29,17 +30,16 @@ SEED = int(os.environ.get("PRORL_KILLS_SEED", str(time.time_ns() % 1_000_000))) 
 KILLS_A_RUN = max(4, KILLS // 6)
 STEPS = 6
 INTERVAL = 2  # steps between checkpoints
-# Seconds that a phase lasts, about: the kill comes at a random moment of them. "saving": files are being written.
+# Seconds that a phase lasts, about: the kill comes at a random moment of them.
 PHASES = {
     "resume": 0.05,
-    "rollout": 0.6,  # generating and verifying
-    "logprobs": 0.02,
-    "update": 0.05,
+    "rollout": 0.6,  # generating, and then verifying what is left
+    "logprobs": 0.03,
+    "update": 0.06,
     "validation": 0.3,
-    "checkpoint": 0.02,
-    "saving": 0.03,
-    "reset": 0.002,
-    "export": 0.05,
+    "checkpoint": 0.08,  # and being written beside the next step
+    "reset": 0.003,
+    "export": 0.1,
     "between steps": 0.01,
 }
 
@@ -52,22 +52,11 @@ class Toll:
     lost: list[int] = field(default_factory=list)
 
 
-def moments(random_: random.Random) -> Iterator[tuple[str, float]]:
+def deaths(random_: random.Random) -> Iterator[Death]:
     """Every phase in turn, in random order, each time at another moment of it."""
     while True:
         for phase in random_.sample(list(PHASES), len(PHASES)):
-            yield phase, random_.uniform(0.0, PHASES[phase])
-
-
-def has_come(run_dir: Path, phase: str, attempt: int) -> Callable[[], bool]:
-    if phase != "saving":
-        return in_phase(run_dir, phase, attempt=attempt)
-    live = is_under_way(run_dir, attempt)
-    return lambda: live() and any((run_dir / "checkpoints").glob("*.partial/*"))
-
-
-def is_under_way(run_dir: Path, attempt: int) -> Callable[[], bool]:
-    return lambda: status(run_dir)["attempt"] >= attempt and status(run_dir)["step"] is not None
+            yield Death(phase, random_.choice((1, 1, 2)), random_.uniform(0.0, PHASES[phase]))
 
 
 def newest_whole(run_dir: Path) -> int:
@@ -81,37 +70,34 @@ def steps_recorded(run_dir: Path) -> int:
     return max((record["step"] for record in records(run_dir)), default=0)
 
 
-def killed_until_it_ends(arguments: list[str], run_dir: Path, when: Iterator[tuple[str, float]], toll: Toll) -> None:
-    """Start the run again and again, killing it each time, until it ends by itself or was killed often enough."""
+def killed_until_it_ends(arguments: list[str], run_dir: Path, when: Iterator[Death], toll: Toll) -> None:
+    """Start the run again and again, and have it killed, until it ends by itself or was killed often enough."""
     for attempt in range(1, KILLS_A_RUN + 1):
-        (phase, delay), recorded, whole = next(when), steps_recorded(run_dir), newest_whole(run_dir)
-        with Forked(arguments, run_dir.parent / f"logs_{run_dir.name}_{attempt}", ranks=RANKS) as run:
-            if run.until(is_under_way(run_dir, attempt)):
-                resumed = said_at_start(run)
-                assert resumed == whole, f"resumed after step {resumed}, but {whole} was whole\n{run.output()}"
-                toll.lost.append(recorded - resumed)
-            if not run.until(has_come(run_dir, phase, attempt)):
-                assert run.wait() == [0] * RANKS, run.output()
-                return
-            time.sleep(delay)
-            if run.has_ended:
-                assert run.wait() == [0] * RANKS, run.output()
-                return
-            run.kill()
+        recorded, whole = steps_recorded(run_dir), newest_whole(run_dir)
+        logs = run_dir.parent / f"logs_{run_dir.name}_{attempt}"
+        with Forked(arguments, logs, ranks=RANKS, death=next(when)) as run:
+            run.processes[0].join(240)
+            codes = [run.processes[0].exitcode, *run.wait(0 if RANKS == 1 else 60)[1:]]
+        if (resumed := said_at_start(run)) is not None:
+            assert resumed == whole, f"seed {SEED}: went on after step {resumed}, but {whole} was whole\n{run.output()}"
+            toll.lost.append(recorded - resumed)
+        if codes[0] == 0:
+            return
+        assert codes[0] == -signal.SIGKILL, f"seed {SEED}: {codes}\n{run.output()}"
         toll.hit[status(run_dir)["phase"] or "the end"] += 1
 
 
-def said_at_start(run: Forked) -> int:
-    """After which step the run says that it goes on."""
-    if "the run in this folder is complete" in run.output():
+def said_at_start(run: Forked) -> int | None:
+    """After which step the run says that it goes on; None: it was killed before it could say so, or began anew."""
+    said = run.output()
+    if "the run in this folder is complete" in said:
         return STEPS
-    said = run.output().partition("resumed after step ")[2].split()
-    return int(said[0]) if said else 0
+    return int(said.partition("resumed after step ")[2].split()[0]) if "resumed after step " in said else None
 
 
 def test_killed_at_random_moments_of_every_phase_it_leaves_the_same_record(model: Path, tmp_path: Path) -> None:
     """Every other run writes its checkpoints beside the training. Then steps may be lost that it trained meanwhile."""
-    random_, when = random.Random(SEED), moments(random.Random(SEED + 1))
+    random_, when = random.Random(SEED), deaths(random.Random(SEED + 1))
     problems = write_problems(tmp_path / "problems.jsonl", "PonderedVowelShare")
     common = [
         "rollout.name=tests.end_to_end.plugins:Unhurried",
