@@ -74,6 +74,7 @@ class Checkpoints:
         self._asynchronous = asynchronous
         self._writer = CheckpointWriter(folder, runtime.world_of_its_own() if asynchronous else runtime.world)
         self._in_flight: InFlight | None = None
+        self._fresh: Path | None = None  # whole, and not told yet
 
     def save(
         self,
@@ -95,7 +96,7 @@ class Checkpoints:
         Raises:
             CheckpointError: it, or the one in flight before it, could not be written; nothing half-written is left.
         """
-        self.wait()
+        self._settle()
         own = {
             "step": step,
             "score": score,
@@ -111,26 +112,32 @@ class Checkpoints:
         if self._asynchronous:
             self._in_flight = InFlight(step, lambda: self._writer.write(contents, lambda: self._tidy(step)))
             return self._folder / checkpoint_folder.name_of(step)
-        return self._writer.write(contents, lambda: self._tidy(step))
+        self._fresh = self._writer.write(contents, lambda: self._tidy(step))
+        return self._fresh
 
     def whole_since(self) -> Path | None:
-        """The checkpoint that was in flight and is whole now, told once; None: there is none, or it isn't yet.
+        """The checkpoint that has become whole since this was asked last; None: there is none, or it isn't yet.
 
         Raises:
             CheckpointError: it could not be written; on every rank.
         """
         if self._in_flight is not None and any(self._world.gather(self._in_flight.is_over)):
-            return self.wait()
-        return None
+            self._settle()
+        told, self._fresh = self._fresh, None
+        return told
 
     def wait(self) -> Path | None:
         """See `whole_since`; this waits for the one in flight."""
-        if self._in_flight is None:
-            return None
-        path, failure = self._in_flight.wait()
-        self._in_flight = None
-        gather_or_raise(self._world, None, failure, "writing a checkpoint")
-        return path
+        self._settle()
+        return self.whole_since()
+
+    def _settle(self) -> None:
+        """Return when none is in flight."""
+        if self._in_flight is not None:
+            path, failure = self._in_flight.wait()
+            self._in_flight = None
+            gather_or_raise(self._world, None, failure, "writing a checkpoint")
+            self._fresh = path
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -139,7 +146,7 @@ class Checkpoints:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if error is None:
-            self.wait()
+            self._settle()
         elif self._in_flight is not None:
             _, failure = self._in_flight.wait()  # other ranks may have left already: nothing is agreed on here
             if failure is not None:
@@ -151,7 +158,7 @@ class Checkpoints:
         Raises:
             CheckpointError: all are broken, or the folder can't be read; on every rank.
         """
-        self.wait()
+        self._settle()
         try:
             found = together(
                 self._world, lambda: checkpoint_folder.finished(self._folder) if self._world.is_main else []
@@ -213,7 +220,7 @@ class Checkpoints:
         Raises:
             CheckpointError: it is broken, or of another model.
         """
-        self.wait()
+        self._settle()
         if damage := self.damage(path):
             raise CheckpointError(f"checkpoint {path} is broken: {damage}. Choose another one")
         weights = _sharded_weights(model, "")
