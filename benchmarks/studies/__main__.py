@@ -18,7 +18,7 @@ def main() -> None:
     options = _options()
     chosen = options.names or list(STUDIES)
     seeds = range(options.seeds)
-    arms = {arm.name: arm for name in chosen for arm in STUDIES[name].arms}
+    arms = {arm.folder: arm for name in chosen for arm in STUDIES[name].arms}
     train(options.folder, arms.values(), seeds, processes=options.processes)
     for name in chosen:
         study = STUDIES[name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 STAGE = "recipe.stages.quickstart"
 
@@ -25,18 +25,19 @@ NEVER = f"{STAGE}.reset.every_steps=null"
 
 @dataclass(frozen=True)
 class Arm:
-    """A way of training, by its name in plots, and what its settings are besides `BASE`."""
+    """A way of training: the folder of its runs, its name in plots, and its settings besides `BASE`."""
 
+    folder: str
     name: str
     overrides: tuple[str, ...]
 
 
-NO_KL = Arm("no KL", (f"{STAGE}.kl_weight=0", NEVER))
-KL_ALONE = Arm("KL, no reset", (KL, NEVER))
-INTERVAL = Arm("KL, reset every 15 steps", (KL, f"{STAGE}.reset.every_steps=15"))
-PLATEAU = Arm("KL, reset on a plateau", (KL, NEVER, f"+{STAGE}.reset.plateau={{patience: 2}}"))
-NARROW = Arm("clip 0.2 / 0.2", (*INTERVAL.overrides, "loss.objective.clip_high=0.2"))
-WIDE = Arm("clip 0.2 / 0.4", INTERVAL.overrides)
+NO_KL = Arm("no_kl", "no KL", (f"{STAGE}.kl_weight=0", NEVER))
+KL_ALONE = Arm("kl", "KL, no reset", (KL, NEVER))
+INTERVAL = Arm("interval", "KL, reset every 15 steps", (KL, f"{STAGE}.reset.every_steps=15"))
+PLATEAU = Arm("plateau", "KL, reset on a plateau", (KL, NEVER, f"+{STAGE}.reset.plateau={{patience: 2}}"))
+NARROW = Arm("narrow", "clip 0.2 / 0.2", (*INTERVAL.overrides, "loss.objective.clip_high=0.2"))
+WIDE = replace(INTERVAL, name="clip 0.2 / 0.4")  # the same runs
 
 
 @dataclass(frozen=True)

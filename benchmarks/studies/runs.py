@@ -43,7 +43,7 @@ def history(folder: Path, arm: Arm, seed: int) -> RunHistory:
 
 
 def run_dir(folder: Path, arm: Arm, seed: int) -> Path:
-    return folder / f"seed_{seed}" / "".join(letter if letter.isalnum() else "_" for letter in arm.name)
+    return folder / f"seed_{seed}" / arm.folder
 
 
 def _train(folder: Path, arm: Arm, seed: int, model: Path) -> None:
