@@ -53,6 +53,8 @@ class RunState:
     steps_since_reset, resets      hard resets so far
     scores, stage_scores, kls, response_tokens    see `recipe.TrainingState`
     validated_at, best             the step of the newest validation; the best one
+    finished_step                  the last step after which all that was due was done: validation, hand-over, reset
+    policy_score                   by which the best is chosen, and context length; None: not of the present policy
     last_steps                     what is watched of the last steps, none before the last reset
     before                         of the reset whose effect is still to be reported
     """
@@ -69,6 +71,8 @@ class RunState:
     kls: list[float] = field(default_factory=list)
     response_tokens: list[float] = field(default_factory=list)
     validated_at: int | None = None
+    finished_step: int = -1
+    policy_score: tuple[float, int] | None = None
     best: Best | None = None
     last_steps: list[dict[str, float]] = field(default_factory=list)
     before: Before | None = None
@@ -92,6 +96,7 @@ class RunState:
                 "version that wrote it (attempts/*/ in the run folder say which), or start in another run.dir"
             ) from error
         state.best = None if state.best is None else Best(**saved["best"])
+        state.policy_score = None if state.policy_score is None else tuple(saved["policy_score"])
         state.before = None if state.before is None else Before(**saved["before"])
         return state
 
@@ -133,9 +138,10 @@ class RunState:
         """
         self.scores.append(score)
         self.stage_scores.append(score)
-        self.validated_at = self.step
+        self.validated_at, self.policy_score = self.step, None
         if chosen_by is None:
             return False
+        self.policy_score = chosen_by, context_tokens
         if self.best is not None and self.best.context_tokens == context_tokens and chosen_by <= self.best.chosen_by:
             return False
         self.best = Best(self.step, score, context_tokens, chosen_by)
@@ -159,6 +165,8 @@ class RunState:
             score=self.scores[-1] if self.scores else None,
         )
         self.last_steps = []  # what comes is compared with what was
+        if to_best and self.best is not None and self.best.step != self.step:
+            self.policy_score = None
         known = [self.best.score] if to_best and self.best is not None else self._present_score()
         self.resets, self.steps_since_reset, self.kls, self.scores = self.resets + 1, 0, [], known
 
@@ -176,6 +184,14 @@ class RunState:
         if is_validated and before.score is not None and self.scores:
             told |= {"reset_effect/score_before": before.score, "reset_effect/score_after": self.scores[-1]}
         return told | ({"reset_effect/kl_after": self.kls[-1]} if self.kls else {})
+
+    @property
+    def score_of_policy(self) -> tuple[float | None, str]:
+        """How the policy as it is now was validated, if it was, and by what measure: others can't be compared."""
+        if self.policy_score is None or self.validated_at != self.step:
+            return None, ""
+        chosen_by, context_tokens = self.policy_score
+        return chosen_by, f"context of {context_tokens} tokens"
 
     def _present_score(self) -> list[float]:
         """The score of the policy as it is now, if it was validated after its last step."""

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from nemo_prorl.actor.interface import PolicyActor
 from nemo_prorl.actor.phases import inference_phase, training_phase
 from nemo_prorl.algorithm.reduction import Metric
+from nemo_prorl.cadence import Cadence
 from nemo_prorl.config.identity import RunIdentity
+from nemo_prorl.control import RunControl, undone_when_stopped
 from nemo_prorl.data.batch import RolloutBatch
 from nemo_prorl.data.mixture import Mixture
-from nemo_prorl.errors import CheckpointError
+from nemo_prorl.errors import CheckpointError, Stopped
 from nemo_prorl.evaluation.interface import Validator
 from nemo_prorl.recipe import Recipe, Stage, first_reason
 from nemo_prorl.rollout.collector import Collector
 from nemo_prorl.rollout.step_rewards import StepRewards, shape_group
 from nemo_prorl.run_state import WATCHED, RunState
+from nemo_prorl.saver import Saver
 from nemo_prorl.telemetry.metrics import MetricsLog, StepMetrics
 from nemo_prorl.telemetry.progress import Progress
 from nemo_prorl.telemetry.timer import Timer
@@ -36,16 +38,6 @@ class Optimizer(Protocol):
     """The one verb the step needs of an optimizer."""
 
     def step(self) -> Mapping[str, Metric | float]: ...
-
-
-@dataclass(frozen=True)
-class Cadence:
-    """When the trainer does more than step. None: never by the clock."""
-
-    validate_every: int | None = None
-    validate_at_start: bool = True
-    save_every: int | None = None
-    measure_base_every: int | None = None
 
 
 class ProRLTrainer:
@@ -67,39 +59,62 @@ class ProRLTrainer:
         metrics: MetricsLog,
         watch: Watch,
         progress: Progress,
+        control: RunControl,
         export_to: Path | None,
     ) -> None:
         self.actor, self.optimizer, self.collector, self.mixture = actor, optimizer, collector, mixture
         self.validator, self.world, self.recipe, self.cadence = validator, world, recipe, cadence
-        self.identity, self.rewards, self.watch = identity, rewards, watch
+        self.identity, self.rewards, self.watch, self.control = identity, rewards, watch, control
         self.metrics, self.progress, self.export_to = metrics, progress, export_to
-        self.timer = Timer()
+        self.timer = Timer(progress.phase)
         self.state = RunState.at_start(recipe)
+        self.saver = Saver(actor, progress, self.timer)
 
     # -- the story ---------------------------------------------------------------------------------------------------
 
     def fit(self) -> None:
-        """From wherever the run stands to the end of its recipe."""
+        """From wherever the run stands to the end of its recipe.
+
+        Raises:
+            Stopped: the run was asked to stop. Everything is saved, and another `fit` goes on.
+        """
         self.resume()
-        if self.state.step == 0 and self.cadence.validate_at_start:
-            self.validate()
-        while not self.is_over:
-            stage = self.stage
-            self.actor.enter_stage(stage)
-            with self.timer("step"):
-                step_metrics = self.train_step(stage)
-            self.advance(stage, step_metrics)
-            if self.is_time_to_validate():
-                self.validate()
-            if self.is_over or self.state.steps_since_reset == REPORT_RESET_AFTER_STEPS:
-                self.report_effect_of_reset()
-            self.hand_over()
-            if reason := self.reason_to_reset():
-                self.reset(reason)
-            if self.is_due(self.cadence.save_every):
-                self.save()
+        try:
+            self.finish_step()
+            while not self.is_over:
+                self.control.stop_if_asked()
+                stage = self.stage
+                self.actor.enter_stage(stage)
+                with self.timer("step"), undone_when_stopped(self.mixture):
+                    step_metrics = self.train_step(stage)
+                self.advance(stage, step_metrics)
+                self.finish_step()
+        except Stopped as stop:
+            self.leave(stop)
+        self.saver.wait()
         if self.export_to is not None:
-            self.actor.export(self.export_to)
+            with self.timer("export"):
+                self.actor.export(self.export_to)
+
+    def finish_step(self) -> None:
+        """What is due between two steps, once: a run that was stopped in the midst of it does it when it resumes."""
+        self.saver.tell()
+        if self.state.finished_step == self.state.step:
+            return
+        if self.is_time_to_validate():
+            self.validate()
+        if self.is_over or self.state.steps_since_reset == REPORT_RESET_AFTER_STEPS:
+            self.report_effect_of_reset()
+        self.hand_over()
+        request = self.control.reset_request(self.state.step)
+        reason = self.reason_to_reset(request.reason if request is not None else None)
+        if reason is not None:
+            self.reset(reason)
+        if request is not None and not self.is_over:
+            self.control.reset_is_done(request, self.state.step)
+        self.state.finished_step = self.state.step
+        if self.cadence.saving_is_due(self.state, self.is_over, was_reset=reason is not None):
+            self.saver.save(self.state, self.state_dict(), tags=[] if reason is None else ["reset"])
 
     def train_step(self, stage: Stage) -> StepMetrics:
         """One step of ProRL: sample until enough groups teach, then a few updates on them (paper, section 2)."""
@@ -117,7 +132,7 @@ class ProRLTrainer:
                 batch = batch.with_(old_logprobs=self.actor.get_inference_log_probs(batch))
             if stage.kl_weight > 0:
                 batch = batch.with_(reference_logprobs=self.actor.get_init_policy_logprobs(batch))
-            if self.measures_base:
+            if self.cadence.base_is_measured(self.state.step):
                 batch = batch.with_(base_logprobs=self.actor.get_base_policy_logprobs(batch))
         with self.timer("update"), training_phase(self.actor):
             for minibatch in batch.split(collected.updates):
@@ -137,12 +152,11 @@ class ProRLTrainer:
         sampling = self.stage.sampling
         with self.timer("validation"), inference_phase(self.actor):
             result = self.validator.run(self.state.step, sampling, is_last=self.is_over)
-        is_best = self.state.validated(result.score, sampling.context_tokens, result.best)
+        self.state.validated(result.score, sampling.context_tokens, result.best)
         self.metrics.write(self.state.step, {**result.metrics, **self.timer.drain()}, kind="validation")
         self.metrics.validation_examples(self.state.step, result.examples)
+        self.progress.validated(self.state.step, result.score)
         self.progress.say(f"validation at step {self.state.step}: {result.summary}")
-        if is_best and self.needs_best:
-            self.save()
 
     def hand_over(self) -> None:
         """Enter the next stage once the present one is over, and the one after it if that is over, too."""
@@ -166,13 +180,15 @@ class ProRLTrainer:
             "reset/kl_before": self.state.kls[-1] if self.state.kls else 0.0,
             **{f"reset/score_before_{ago}": score for ago, score in enumerate(reversed(self.state.scores[-5:]))},
         }
-        if to_best and best is not None:
-            self.actor.return_to(best.step)
-            event |= {"reset/best_step": best.step, "reset/best_score": best.score}
-        if resets.reference:
-            self.actor.reset_reference()
-        if resets.optimizer:
-            self.actor.reset_optimizer()
+        with self.timer("reset"):
+            if to_best and best is not None:
+                if best.step != self.state.step:  # then it is the present one, whose checkpoint is still to come
+                    self.actor.return_to(best.step)
+                event |= {"reset/best_step": best.step, "reset/best_score": best.score}
+            if resets.reference:
+                self.actor.reset_reference()
+            if resets.optimizer:
+                self.actor.reset_optimizer()
         self.state.was_reset(to_best)
         what = " and ".join(name for name in ("reference", "optimizer") if getattr(resets, name))
         to = f" to the best policy, of step {best.step}" if to_best and best is not None else ""
@@ -205,52 +221,51 @@ class ProRLTrainer:
         stage = self.stage
         return self.recipe.after(stage) is None and stage.reason_to_end(self.state.seen_by_rules()) is not None
 
-    @property
-    def needs_best(self) -> bool:
-        """Whether some stage resets to the best policy, which then must be kept."""
-        return any(stage.resets.to == "best" for stage in self.recipe)
-
-    @property
-    def measures_base(self) -> bool:
-        """Whether this step also measures how far the policy is from the model that the run started from."""
-        every = self.cadence.measure_base_every
-        return every is not None and self.state.step % every == 0
-
     def is_time_to_validate(self) -> bool:
         """True when a validation is due, or was put off before, and has its share of the time left."""
-        is_due, validator = self.is_due(self.cadence.validate_every), self.validator
-        return validator is not None and validator.takes_turn(self.state.step, is_due=is_due, is_last=self.is_over)
+        step, is_over = self.state.step, self.is_over
+        if self.validator is None or self.state.validated_at == step:
+            return False
+        if step == 0:
+            return self.cadence.validate_at_start
+        return self.validator.takes_turn(step, is_due=self.cadence.validation_is_due(step, is_over), is_last=is_over)
 
-    def is_due(self, every: int | None) -> bool:
-        """True every so many steps and after the last one."""
-        return self.is_over or (every is not None and self.state.step % every == 0)
-
-    def reason_to_reset(self) -> str | None:
-        """What the rules of the stage about to train say at this step boundary."""
+    def reason_to_reset(self, request: str | None = None) -> str | None:
+        """What the rules of the stage about to train say at this step boundary. `request`: of `prorl reset`."""
         if self.is_over:
             return None
-        return first_reason(self.stage.resets.rules, self.state.seen_by_rules())
+        return first_reason(self.stage.resets.rules, self.state.seen_by_rules(request))
 
     def report_effect_of_reset(self) -> None:
         """What the last reset has changed, once."""
         if effect := self.state.effect_of_reset():
             self.metrics.write(self.state.step, effect, kind="reset_effect")
 
-    def save(self) -> None:
-        """Everything that going on needs, whole or not at all."""
-        with self.timer("checkpoint"):
-            self.actor.save_checkpoint(self.state.step, self.state_dict())
+    def leave(self, stop: Stopped) -> NoReturn:
+        """Asked to stop: save what isn't saved yet, and say that the same command goes on."""
+        self.progress.stopping(str(stop))
+        if self.saver.lacks(self.state):
+            self.saver.save(self.state, self.state_dict(), tags=["stop"])
+        self.saver.wait()
+        self.control.stop_is_done()
+        raise Stopped(
+            f"stopped after step {self.state.step} of {self.recipe.steps} ({stop}); saved, and the same command goes on"
+        ) from None
 
     def resume(self) -> None:
         """Go on from the newest whole checkpoint; without one, start, with a clean log either way."""
-        restored = self.actor.restore_checkpoint()
+        with self.timer("resume"):
+            restored = self.actor.restore_checkpoint()
         if restored is not None:
             self.load_state_dict(restored)
+            self.saver.has_saved(self.state)
             done = "complete, nothing is left to train" if self.is_over else f"resumed after step {self.state.step}"
             self.progress.say(f"the run in this folder is {done}")
-        self.metrics.resume(self.state.step if restored is not None else None)
+        is_finished = self.state.finished_step == self.state.step
+        self.metrics.resume(self.state.step if restored is not None else None, boundary_is_done=is_finished)
         self.progress.resume(self.state.step)
-        self.hand_over()  # a recipe that has grown since
+        if not self.is_over and self.stage.reason_to_end(self.state.seen_by_rules()) is not None:
+            self.state.finished_step = self.state.step - 1  # the recipe has grown since, so there is a stage to enter
 
     def state_dict(self) -> dict[str, Any]:
         return {

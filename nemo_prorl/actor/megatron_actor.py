@@ -109,8 +109,7 @@ class MegatronActor(PolicyActor):
 
     def return_to(self, step: int) -> None:
         with self._memory.here():
-            self._checkpoints.restore_policy(self._checkpoints.of_step(step), self._model)
-            self.optimizer.reload_weights()
+            self._checkpoints.restore_policy(self._checkpoints.of_step(step), self._model, self.optimizer)
 
     def reset_reference(self) -> None:
         if self._reference is not None:
@@ -120,9 +119,22 @@ class MegatronActor(PolicyActor):
         with self._memory.here():
             self.optimizer.reset()
 
-    def save_checkpoint(self, step: int, state: Mapping[str, Any]) -> Path:
+    def save_checkpoint(
+        self,
+        step: int,
+        state: Mapping[str, Any],
+        *,
+        score: float | None = None,
+        measure: str = "",
+        tags: Sequence[str] = (),
+    ) -> Path:
         with self._memory.here():
-            return self._checkpoints.save(step, self._model, self.optimizer, self._snapshots, state)
+            return self._checkpoints.save(
+                step, self._model, self.optimizer, self._snapshots, state, score=score, measure=measure, tags=tags
+            )
+
+    def checkpoint_written(self, *, wait: bool = False) -> Path | None:
+        return self._checkpoints.wait() if wait else self._checkpoints.whole_since()
 
     def restore_checkpoint(self) -> dict[str, Any] | None:
         newest = self._checkpoints.newest()

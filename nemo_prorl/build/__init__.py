@@ -20,12 +20,12 @@ from nemo_prorl.algorithm.objective import OBJECTIVES
 from nemo_prorl.algorithm.policy_loss import PolicyLoss
 from nemo_prorl.algorithm.reduction import AGGREGATIONS
 from nemo_prorl.build.stages import recipe_from
+from nemo_prorl.cadence import Cadence
 from nemo_prorl.config.choice import SourceConfig, as_knobs
 from nemo_prorl.config.identity import RunIdentity
 from nemo_prorl.config.schema import (
     LossConfig,
     ProRLConfig,
-    RunConfig,
     SFTConfig,
 )
 from nemo_prorl.config.verifiers import VerifierPoolConfig
@@ -42,6 +42,7 @@ from nemo_prorl.megatron.microbatch import packer_of
 from nemo_prorl.megatron.model import PolicyModel, build_model
 from nemo_prorl.megatron.offload import TrainingMemory
 from nemo_prorl.megatron.optimizer import PolicyOptimizer
+from nemo_prorl.megatron.retention import Retention
 from nemo_prorl.megatron.runtime import Runtime
 from nemo_prorl.megatron.schedule import Schedule
 from nemo_prorl.megatron.snapshot import WeightSnapshot
@@ -53,8 +54,9 @@ from nemo_prorl.rollout.step_rewards import StepRewards
 from nemo_prorl.sft import SupervisedTrainer
 from nemo_prorl.telemetry.metrics import MetricsLog
 from nemo_prorl.telemetry.progress import Progress
+from nemo_prorl.telemetry.run import Run
 from nemo_prorl.telemetry.watch import Watch, alarms_from
-from nemo_prorl.trainer import Cadence, ProRLTrainer
+from nemo_prorl.trainer import ProRLTrainer
 from nemo_prorl.verifiers.pool import VerifierPool
 from nemo_prorl.verifiers.sandbox import SandboxSettings
 from nemo_prorl.weights.architecture import Architecture
@@ -67,7 +69,7 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
+def training(config: ProRLConfig, run: Run) -> Iterator[ProRLTrainer]:
     """Everything that `prorl train` needs, wired and open."""
     architecture = fitting_architecture(config, world_size_from_environment())
     recipe = recipe_from(config.recipe.stages)
@@ -77,6 +79,7 @@ def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
         mixture, validation_sets = data_from(config, tokenizer, pool.objection)
         engine = stack.enter_context(_open_engine(config, architecture))
         world = engine.runtime.world
+        control = run.join(world)
         metrics = stack.enter_context(_metrics_log(config, world))
         optimizer = PolicyOptimizer(engine.model, config.optimizer, total_steps=recipe.updates)
         needs_reference = any(stage.kl_weight > 0 for stage in recipe)
@@ -96,7 +99,7 @@ def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
             base=_frozen(engine, on_host=True) if config.loss.kl.base_every_steps else None,
             engine=rollout,
             loss=loss_from(config.loss),
-            checkpoints=Checkpoints(_checkpoints(config.run), engine.runtime, keep_last=config.checkpoint.keep_last),
+            checkpoints=stack.enter_context(_checkpoints(config, engine.runtime)),
             export=export,
         )
         collector = Collector(
@@ -110,6 +113,7 @@ def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
                 training_cost(architecture),
                 shares_prompt=packer_of(config.megatron, uses_te=engine.model.uses_te).shares,
             ),
+            stop_reason=control.stop_reason,
         )
         validator = None
         if validation_sets:
@@ -120,6 +124,7 @@ def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
                 world=world,
                 config=config.validation,
                 run_seed=config.run.seed,
+                stop_reason=control.stop_reason,
                 examples_per_set=config.telemetry.samples_per_validation_set,
             )
         yield ProRLTrainer(
@@ -131,22 +136,18 @@ def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
             validator=validator,
             world=world,
             recipe=recipe,
-            cadence=Cadence(
-                validate_every=config.validation.every_steps,
-                validate_at_start=config.validation.at_start,
-                save_every=config.checkpoint.every_steps,
-                measure_base_every=config.loss.kl.base_every_steps,
-            ),
+            cadence=_cadence(config),
+            control=control,
             identity=_identity(config),
             metrics=metrics,
+            progress=stack.enter_context(Progress(recipe.steps, is_main=world.is_main, status=run.status)),
             watch=Watch(alarms_from(config.alarms), metrics, is_main=world.is_main),
-            progress=stack.enter_context(Progress(recipe.steps, is_main=world.is_main)),
             export_to=export_to,
         )
 
 
 @contextmanager
-def cold_start(config: SFTConfig) -> Iterator[SupervisedTrainer]:
+def cold_start(config: SFTConfig, run: Run) -> Iterator[SupervisedTrainer]:
     """Everything that `prorl sft` needs, wired and open."""
     architecture = fitting_architecture(config, world_size_from_environment())
     tokenizer = Tokenizer.load(Path(config.model.path))
@@ -154,6 +155,7 @@ def cold_start(config: SFTConfig) -> Iterator[SupervisedTrainer]:
     with ExitStack() as stack:
         engine = stack.enter_context(_open_engine(config, architecture))
         world = engine.runtime.world
+        control = run.join(world)
         metrics = stack.enter_context(_metrics_log(config, world))
         yield SupervisedTrainer(
             model=engine.model,
@@ -162,11 +164,12 @@ def cold_start(config: SFTConfig) -> Iterator[SupervisedTrainer]:
             demonstrations=demonstrations,
             tokenizer=tokenizer,
             config=config.sft,
-            checkpoints=Checkpoints(_checkpoints(config.run), engine.runtime, keep_last=config.checkpoint.keep_last),
+            checkpoints=stack.enter_context(_checkpoints(config, engine.runtime)),
             save_every=config.checkpoint.every_steps,
             identity=_identity(config),
             metrics=metrics,
-            progress=stack.enter_context(Progress(config.sft.steps, is_main=world.is_main)),
+            progress=stack.enter_context(Progress(config.sft.steps, is_main=world.is_main, status=run.status)),
+            control=control,
             world=world,
             export=Export(config.export, Path(config.model.path), world) if config.export.at_end else None,
             export_to=Path(config.run.dir) / "export",
@@ -256,5 +259,30 @@ def verifier_pool(verifiers: VerifierPoolConfig) -> VerifierPool:
     return VerifierPool(**settings, sandbox=SandboxSettings(**verifiers.sandbox.model_dump()))
 
 
-def _checkpoints(run: RunConfig) -> Path:
-    return Path(run.dir) / "checkpoints"
+def _checkpoints(config: ProRLConfig | SFTConfig, runtime: Runtime) -> Checkpoints:
+    kept = config.checkpoint
+    return Checkpoints(
+        Path(config.run.dir) / "checkpoints",
+        runtime,
+        retention=Retention(kept.keep_last, _kept_best(config), kept.keep_every_steps, kept.keep_at_resets),
+        asynchronous=kept.asynchronous,
+    )
+
+
+def _kept_best(config: ProRLConfig | SFTConfig) -> int:
+    """As set; one at least where some stage resets to the best policy, which then must be there."""
+    if isinstance(config, SFTConfig):
+        return 0
+    needed = any(stage.reset.to == "best" for stage in config.recipe.stages.values())
+    return max(config.checkpoint.keep_best, int(needed))
+
+
+def _cadence(config: ProRLConfig) -> Cadence:
+    return Cadence(
+        validate_every=config.validation.every_steps,
+        validate_at_start=config.validation.at_start,
+        save_every=config.checkpoint.every_steps,
+        measure_base_every=config.loss.kl.base_every_steps,
+        save_best=_kept_best(config) > 0,
+        save_resets=config.checkpoint.keep_at_resets,
+    )

@@ -23,6 +23,12 @@ class RunConfig(Closed):
     )
     seed: int = Field(0, ge=0, description="of data order, sampling and fresh weights")
     torch_threads: int = Field(1, ge=1, description="CPU threads of torch in each rank")
+    max_hours: float | None = Field(
+        None, gt=0, description="stop, save and exit with code 75 before this start has taken so long; null: no limit"
+    )
+    stop_margin_minutes: float = Field(
+        10, ge=0, description="begin to stop so long before max_hours, or the Slurm job's end, whichever comes first"
+    )
 
 
 class ModelConfig(Closed):
@@ -142,8 +148,20 @@ class DataConfig(Closed):
 
 
 class CheckpointConfig(Closed):
+    """When a checkpoint is written, and which of them stay. One that stays for several reasons counts for each."""
+
     every_steps: int | None = Field(50, ge=1, description="null: only at the end")
     keep_last: int = Field(2, ge=1)
+    keep_best: int = Field(
+        1, ge=0, description="so many of the best by validation score; a new best is saved at once. 0: none"
+    )
+    keep_every_steps: int | None = Field(
+        None, ge=1, description="those of each such step stay for good, if one is written then; null: none"
+    )
+    keep_at_resets: bool = Field(False, description="one is written right after each reset, and stays for good")
+    asynchronous: bool = Field(
+        True, description="training goes on while files are written, from a copy in the host's memory"
+    )
 
 
 class TelemetryConfig(Closed):

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 from nemo_prorl.config.validation import ValidationConfig
+from nemo_prorl.control import StopReason, never, until_asked
 from nemo_prorl.data.prompt import Prompt
 from nemo_prorl.data.sampling import SamplingParams, step_seed
 from nemo_prorl.data.trajectory import Completion, Group, Verdict
@@ -65,6 +66,7 @@ class Validator:
         world: World,
         config: ValidationConfig,
         run_seed: int,
+        stop_reason: StopReason = never,
         examples_per_set: int = 0,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -76,7 +78,7 @@ class Validator:
             )
         self._engine, self._pool, self._world = engine, pool, world
         self._sets, self._config, self._run_seed = tuple(sets), config, run_seed
-        self._examples_per_set = examples_per_set
+        self._examples_per_set, self._stop_reason = examples_per_set, stop_reason
         self._best_by = BestBy(config.best_metric, smaller_is_better=config.best_mode == "min")
         self._time = TimeShare(config.max_time_share, clock)
         self._number = 0  # of validations so far
@@ -112,6 +114,7 @@ class Validator:
         Raises:
             RolloutError: the engine left out a completion.
             VerifierError: verdicts fail too often to be trusted.
+            Stopped: some rank was asked to stop, and there is no result; on every rank.
         """
         limits = [sampling.context_tokens, sampling.max_response_tokens]
         takes_all = is_last or limits != self._limits  # what was answered within other limits can't be compared
@@ -210,7 +213,7 @@ class Validator:
         """Each completion goes to the verifiers as soon as it is there, while others are still generated."""
         prompts = [problem.prompt for problem in problems]
         answers: list[dict[int, tuple[Completion, Future[Verdict]]]] = [{} for _ in prompts]
-        for number, sample, completion in self._engine.generate(prompts, sampling):
+        for number, sample, completion in until_asked(self._engine.generate(prompts, sampling), self._stop_reason):
             answers[number][sample] = (completion, self._pool.submit(prompts[number], completion.text))
         for prompt, found in zip(prompts, answers, strict=True):
             if len(found) != sampling.samples_per_prompt:

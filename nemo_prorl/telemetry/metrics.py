@@ -74,8 +74,11 @@ class MetricsLog:
         self._validated = RecordFile(run_dir / VALIDATION_SAMPLES_FILE)
         self._sinks: Sequence[Sink] = ()
 
-    def resume(self, step: int | None) -> None:
+    def resume(self, step: int | None, *, boundary_is_done: bool = True) -> None:
         """Begin writing after `step`, forgetting what was written later; None begins a new record.
+
+        Unless `boundary_is_done`, what was written at `step` after the step itself (its validation, a reset) is
+        forgotten, too: it will come again.
 
         Raises:
             ConfigError: run.dir can't be used.
@@ -86,9 +89,9 @@ class MetricsLog:
         with opened(self._run_dir):
             self._run_dir.mkdir(parents=True, exist_ok=True)
             _write_config(self._run_dir / "config.yaml", self._resolved)
-        self._records.resume(step)
+        self._records.resume(step, boundary_is_done=boundary_is_done)
         self._samples.resume(step)
-        self._validated.resume(step)
+        self._validated.resume(step if step is None or boundary_is_done else step - 1)
         first_step = 0 if step is None else step + 1
         with opened(self._run_dir):
             self._sinks = open_sinks(self._run_dir, self._config, self._resolved, first_step=first_step)

@@ -19,16 +19,18 @@ SCRIPTED = (
 PROBLEMS = 5  # fewer than two steps draw, so that epochs end within and between steps
 
 
-def write_problems(path: Path) -> Path:
+def write_problems(path: Path, verifier: str = "VowelShare") -> Path:
     """Problems whose reward differs from answer to answer, so that there is always something to learn.
 
     Two more, held out, lie beside them in held_out.jsonl.
     """
-    write_rows(path.with_name("held_out.jsonl"), range(100, 102))
-    return write_rows(path, range(PROBLEMS))
+    write_rows(path.with_name("held_out.jsonl"), range(100, 102), verifier=verifier)
+    return write_rows(path, range(PROBLEMS), verifier=verifier)
 
 
-def write_rows(path: Path, numbers: range, *, domain: str = "instruction", task: str = "vowels") -> Path:
+def write_rows(
+    path: Path, numbers: range, *, domain: str = "instruction", task: str = "vowels", verifier: str = "VowelShare"
+) -> Path:
     """Problems of these numbers, judged by their vowels, whatever their domain."""
     rows = [
         {
@@ -36,7 +38,7 @@ def write_rows(path: Path, numbers: range, *, domain: str = "instruction", task:
             "answer": "",
             "domain": domain,
             "task": task,
-            "verifier": "tests.end_to_end.plugins:VowelShare",
+            "verifier": f"tests.end_to_end.plugins:{verifier}",
         }
         for number in numbers
     ]

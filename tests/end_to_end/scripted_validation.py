@@ -10,8 +10,10 @@ import torch
 
 from nemo_prorl import build
 from nemo_prorl.config.load import load_config
+from nemo_prorl.control import StopSignals
 from nemo_prorl.data.batch import RolloutBatch
 from nemo_prorl.data.sampling import SamplingParams
+from nemo_prorl.telemetry.run import open_run
 from nemo_prorl.trainer import ProRLTrainer
 
 Weights = list[torch.Tensor]
@@ -59,7 +61,8 @@ class Script:
 
 def follow(arguments: Sequence[str], scores: Mapping[int, float]) -> list[dict[str, Any]]:
     """`prorl train` to the end with these validation scores; what each reset left behind, in order."""
-    with build.training(load_config(*arguments[:1], arguments[1:])) as trainer:
+    config = load_config(*arguments[:1], arguments[1:])
+    with StopSignals() as signals, open_run(config, signals) as run, build.training(config, run) as trainer:
         script = Script(scores, trainer)
         trainer.validator = script
         resets: list[dict[str, Any]] = []
