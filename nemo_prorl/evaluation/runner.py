@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from itertools import groupby
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 from nemo_prorl.config.validation import ValidationConfig
@@ -18,7 +18,7 @@ from nemo_prorl.errors import ConfigError, RolloutError
 from nemo_prorl.evaluation.estimate import Estimate, Scores
 from nemo_prorl.evaluation.result import OVERALL, BestBy, ValidationResult
 from nemo_prorl.evaluation.time_share import TimeShare
-from nemo_prorl.evaluation.validation_set import ProblemScore, TaskScore, ValidationSet
+from nemo_prorl.evaluation.validation_set import ProblemScore, TaskScore, ValidationSet, by_task
 from nemo_prorl.rollout.engine import RolloutEngine
 from nemo_prorl.world import World, gather_or_raise
 
@@ -52,6 +52,9 @@ class Validator:
     """Asks the engine, which must hold the policy's weights, and the verifiers about the held-out problems.
 
     Problems are shared out over all ranks; every rank gets the same result, and it doesn't depend on their number.
+
+    Raises:
+        ConfigError: there are no sets, or no validation of them has the metric `best_metric`.
     """
 
     def __init__(
@@ -82,6 +85,8 @@ class Validator:
         self._due_since: int | None = None  # the step at which one was put off
         self._known: dict[str, list[TaskScore]] = {}  # by set, as it was last run
         self._limits: list[int] | None = None  # of tokens, in the last validation
+        zeros = {one.name: by_task([ProblemScore.nothing(one, prompt) for prompt in one.prompts], 0) for one in sets}
+        self._best_by.check(list(self._result(0, zeros).metrics))  # now rather than after the first validation
 
     def takes_turn(self, step: int, *, is_due: bool, is_last: bool) -> bool:
         """Whether a validation is to be run after `step` steps. Collective.
@@ -107,7 +112,6 @@ class Validator:
         Collective. A problem's answers depend on (run seed, step, problem, sample) and the weights alone.
 
         Raises:
-            ConfigError: there is no such metric as `best_metric`.
             RolloutError: the engine left out a completion.
             VerifierError: verdicts fail too often to be trusted.
             Stopped: some rank was asked to stop, and there is no result; on every rank.
@@ -119,18 +123,12 @@ class Validator:
             judged = self._judged(self._problems(chosen), step, sampling)
         for one in chosen:
             scores = [found.score for found in judged if found.score.set_name == one.name]
-            by_task = groupby(sorted(scores, key=_kind), key=_kind)
-            self._known[one.name] = [TaskScore.of_problems(list(problems), step) for _, problems in by_task]
-        result = ValidationResult(
-            step,
-            tuple(cell for one in self._sets for cell in self._known[one.name]),
-            {one.name: one.weight for one in self._sets},
-            self._best_by,
+            self._known[one.name] = by_task(scores, step)
+        result = replace(
+            self._result(step, self._known),
             notes=self._notes(step),
             examples={one.name: _examples(judged, one.name) for one in chosen},
         )
-        if self._number == 0:
-            self._best_by.check(list(result.metrics))
         self._number, self._due_since, self._limits = self._number + 1, None, limits
         return result
 
@@ -155,6 +153,10 @@ class Validator:
             cell = TaskScore(set_name, domain, task, step, Scores({name: Estimate(*e) for name, e in scores.items()}))
             if set_name in names:
                 self._known.setdefault(set_name, []).append(cell)
+
+    def _result(self, step: int, known: Mapping[str, Sequence[TaskScore]]) -> ValidationResult:
+        cells = tuple(cell for one in self._sets for cell in known[one.name])
+        return ValidationResult(step, cells, {one.name: one.weight for one in self._sets}, self._best_by)
 
     def _is_up(self, one: ValidationSet) -> bool:
         return one.name not in self._known or self._number % one.every_validations == 0
@@ -223,10 +225,6 @@ class Validator:
             completions, verdicts = zip(*(found[sample] for sample in sorted(found)), strict=True)
             group = Group(problem.prompt, completions, tuple(verdict.result() for verdict in verdicts))
             yield Judged(ProblemScore.of(problem.of_set, group), group if problem.is_example else None)
-
-
-def _kind(score: ProblemScore) -> tuple[str, str]:
-    return score.domain, score.task
 
 
 def _examples(judged: Sequence[Judged], set_name: str) -> list[Group]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from statistics import fmean
 
 from nemo_prorl.config.schema import ProRLConfig
@@ -68,6 +69,12 @@ class ValidationSet:
             score=config.score,
         )
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What is known of each problem of it, by name."""
+        counted = ("truncated_fraction", "unjudged_fraction", "response_tokens_mean")
+        return (SCORE, *(pass_name(k) for k in self.ks), REWARD, *counted)
+
     def is_scored_by_reward(self, domain: str) -> bool:
         """Whether a problem's score is its mean reward; else it is the share of its answers that are right."""
         return self.score == "reward" or (self.score == "by_domain" and domain in CONTINUOUS)
@@ -109,15 +116,21 @@ class ProblemScore:
         samples = len(group.verdicts)
         solved = sum(reward >= of_set.solved_reward for reward in group.rewards)
         reward = fmean(group.rewards)
-        values = {
-            SCORE: reward if of_set.is_scored_by_reward(group.prompt.domain) else solved / samples,
-            **{pass_name(k): pass_at_k(samples, solved, k) for k in of_set.ks},
-            REWARD: reward,
-            "truncated_fraction": fmean(reason == "length" for reason in group.finish_reasons),
-            "unjudged_fraction": fmean(verdict.outcome in ("timeout", "error") for verdict in group.verdicts),
-            "response_tokens_mean": fmean(group.lengths),
-        }
-        return cls(of_set.name, group.prompt.domain, group.prompt.task, values)
+        values = (
+            reward if of_set.is_scored_by_reward(group.prompt.domain) else solved / samples,
+            *(pass_at_k(samples, solved, k) for k in of_set.ks),
+            reward,
+            fmean(reason == "length" for reason in group.finish_reasons),
+            fmean(verdict.outcome in ("timeout", "error") for verdict in group.verdicts),
+            fmean(group.lengths),
+        )
+        named = dict(zip(of_set.measures, values, strict=True))
+        return cls(of_set.name, group.prompt.domain, group.prompt.task, named)
+
+    @classmethod
+    def nothing(cls, of_set: ValidationSet, prompt: Prompt) -> ProblemScore:
+        """Zeros: what a validation will know, before there is one."""
+        return cls(of_set.name, prompt.domain, prompt.task, dict.fromkeys(of_set.measures, 0.0))
 
 
 @dataclass(frozen=True)
@@ -132,6 +145,17 @@ class TaskScore:
 
     @classmethod
     def of_problems(cls, problems: Sequence[ProblemScore], step: int) -> TaskScore:
+        """Of one set's problems of one task."""
         first = problems[0]
         scores = {name: Estimate.of_problems([p.values[name] for p in problems]) for name in first.values}
         return cls(first.set_name, first.domain, first.task, step, Scores(scores))
+
+
+def by_task(problems: Sequence[ProblemScore], step: int) -> list[TaskScore]:
+    """One set's problems, task by task, domains and tasks in order of name."""
+
+    def kind(problem: ProblemScore) -> tuple[str, str]:
+        return problem.domain, problem.task
+
+    tasks = groupby(sorted(problems, key=kind), key=kind)
+    return [TaskScore.of_problems(list(of_task), step) for _, of_task in tasks]

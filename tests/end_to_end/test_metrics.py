@@ -21,7 +21,7 @@ EVERYTHING = (
     "loss.kl.base_every_steps=2",
     f"+{STAGE}.shaping.cut={{name: termination_penalty, penalty: 0.2}}",
     f"+{STAGE}.shaping.long={{name: soft_overlong, buffer_tokens: 6}}",
-    f"+{STAGE}.shaping.cosine={{name: cosine_length, on_steps: 2, off_steps: 2}}",
+    f"+{STAGE}.shaping.cosine={{name: cosine_length, eta_min: 0.5, on_steps: 2, off_steps: 2}}",
     "alarms.missing_end.limit=0.01",
     "alarms.missing_end.steps=2",
 )

@@ -153,9 +153,9 @@ def test_the_best_is_chosen_by_any_metric_and_only_when_it_was_measured():
     assert shortest.run(0, STAGE).best == -1.0
 
 
-def test_a_metric_that_no_validation_has_is_refused_in_the_first():
+def test_a_metric_that_no_validation_has_is_refused_before_there_is_one():
     with pytest.raises(ConfigError, match=r"validation/sets/aa/score'.*validation/sets/a/score"):
-        validator({"a": ["1", "0"]}, [of_one("a", "a")], best_metric="validation/sets/aa/score").run(0, STAGE)
+        validator({"a": ["1", "0"]}, [of_one("a", "a")], best_metric="validation/sets/aa/score")
 
 
 def test_a_set_takes_what_it_leaves_open_from_the_validation():

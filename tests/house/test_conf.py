@@ -63,7 +63,7 @@ def test_a_stage_file_stands_alone_and_bears_its_name(name):
 
 
 def test_every_yaml_file_can_be_chosen():
-    chosen = {group for root in ROOTS for group in groups_of(root)} | {"stage"}
+    chosen = {group for root in ROOTS for group in groups_of(root)} | {"stage", "scale"}
     assert OPTIONS.keys() == chosen
     assert sorted(file.stem for file in CONF.glob("*.yaml")) == ROOTS
     assert all(file.suffix == ".yaml" for file in CONF.rglob("*") if file.is_file())
