@@ -92,7 +92,8 @@ def test_what_must_be_given_is_asked_for_by_what_to_type():
 def test_choices_that_cannot_be_made_are_listed_with_other_certain_mistakes():
     assert problems("train", "recipe=foo", "loss=grp", "megatronn=gpu", "optimizer.lrr=1", "oops", MODEL) == [
         "'oops' can't be read: a setting is KEY=VALUE; quote a value with commas, spaces or = as in 'run.dir=\"a b\"'",
-        "recipe=foo is unknown. Choose one of dapo, dapo_tiny, grpo, grpo_tiny, prorl, prorl_auto, prorl_tiny, prorl_v2, prorl_v2_tiny, quickstart, tiny",
+        "recipe=foo is unknown. Choose one of dapo, dapo_tiny, grpo, grpo_tiny, prorl, prorl_auto, "
+        "prorl_tiny, prorl_v2, prorl_v2_tiny, quickstart, tiny",
         "loss=grp is unknown. Did you mean 'grpo'? Choose one of dapo, dual_clip, grpo, prorl, prorl_v2",
         "megatronn: unknown key. Did you mean megatron?",
         "optimizer.lrr: unknown key. Did you mean optimizer.lr?",
