@@ -26,7 +26,7 @@ from nemo_prorl.verifiers.references import ReadableReference
 log = logging.getLogger(__name__)
 
 # Settings of a source that say where it is read, or how many are wanted, rather than how it is converted.
-_NO_KNOBS = ("folder", "revision", "problems")
+_NO_KNOBS = ("folder", "revision", "files", "problems")
 # Settings of the judge that change what it says; the others change how, and for how much, it is asked.
 _JUDGING = ("base_url", "model", "parameters", "malformed_attempts", "both_orders", "max_solution_chars")
 
@@ -92,10 +92,11 @@ def _records(name: str, converter: Converter, source: PreparedSourceConfig, conf
     if isinstance(converter, Makes):
         return converter.records(work_folder(Path(config.folder), name), config.processes)
     if source.folder is not None:
-        return published.from_folder(converter.card, Path(source.folder))
+        return published.from_folder(converter.card, Path(source.folder), source.files)
     if converter.card.hub is None:
         raise ConfigError(f"sources.{name}: {source.name} has no place on the hub; set sources.{name}.folder=FOLDER")
-    return published.from_hub(converter.card, source.revision or _revision_before(Path(config.folder), name))
+    revision = source.revision or _revision_before(Path(config.folder), name)
+    return published.from_hub(converter.card, revision, source.files)
 
 
 def _revision_before(folder: Path, name: str) -> str | None:

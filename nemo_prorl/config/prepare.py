@@ -17,6 +17,9 @@ class PreparedSourceConfig(Choice):
     revision: str | None = Field(
         None, description="commit, branch or tag on the hub; null: the newest at the first time, and that one ever after"
     )
+    files: str | None = Field(
+        None, description="pattern of the files to read there; null: those that name the source's split"
+    )
     problems: int | None = Field(None, ge=1, description="at most so many for training, drawn by seed; null: all")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -24,8 +24,8 @@ TRAINING = "training"
 class Card:
     """A published source, as its card on the hub and the paper describe it.
 
-    `hub`, `config` and `split` say where it lies on the Hugging Face hub; None for what is made rather than fetched.
-    `lines` are the JSONL files in that repository, to be read line by line; "" where the hub's own layout is followed.
+    `hub` is its name on the Hugging Face hub, None for what is made rather than fetched; `files` is a pattern of the
+    files in there, and where it is "" those are read that name the `split`.
     `paper_problems` is how many the paper has of it (Appendix D), in its Table 4.
     """
 
@@ -34,9 +34,8 @@ class Card:
     licence: str
     paper_problems: int
     hub: str | None = None
-    config: str | None = None
     split: str = "train"
-    lines: str = ""
+    files: str = ""
     caution: str = ""  # said whenever the source is prepared
 
 
@@ -58,13 +57,9 @@ class Records(Protocol):
         """Where they come from, so exactly that another origin is another data set."""
         ...
 
-    @property
-    def total(self) -> int | None:
-        """How many there are, if that is known."""
-        ...
-
-    def start(self, position: JSON) -> Iterator[tuple[Record | Rejection, JSON]]:
-        """Each record, or why it can't be read, with the position after it; from `position`, or the first with None.
+    def start(self, position: JSON) -> Iterator[tuple[Record | Rejection, Callable[[], JSON]]]:
+        """From `position`, or the first with None: each record, or why it can't be read, with what tells the position
+        after it, to be asked before the next one is.
 
         Raises:
             DataError: they can't be read any further; what was read stays good.

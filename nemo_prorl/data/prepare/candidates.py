@@ -33,10 +33,11 @@ def convert_all(name: str, records: Records, converter: Converter, work: Path) -
         if files.read:
             log.info("%s: going on after %s records", name, f"{files.read:,}")
         begun, first = time.monotonic(), files.read
-        position: JSON = None
-        for record, position in records.start(files.position):
+        position: JSON = files.position
+        for record, told in records.start(position):
             files.add(_converted(record, converter))
             if files.is_time_to_commit():
+                position = told()
                 files.commit(position)
                 rate = (files.read - first) / (time.monotonic() - begun)
                 log.info("%s: %s records read, %s usable, %.0f a second", name, f"{files.read:,}", f"{files.kept:,}", rate)
@@ -113,7 +114,6 @@ class _Files:
                 file.flush()
                 os.fsync(file.fileno())
             sizes = {Path(file.name).name: os.fstat(file.fileno()).st_size for file in (self._candidates, self._rejected)}
-        position = dict(position) if isinstance(position, Mapping) else position
         journal = {"read": self.read, "kept": self.kept, "position": position, "sizes": sizes}
         write_json(self._work / "journal.json", {**journal, "is_complete": is_complete, "findings": findings})
         self._committed, self._committed_at = self.read, time.monotonic()

@@ -27,9 +27,8 @@ class LlamaNemotronIF:
         licence="CC-BY-4.0",
         paper_problems=10_000,
         hub="nvidia/Llama-Nemotron-Post-Training-Dataset",
-        config="RL",
         split="instruction_following",
-        lines="RL/instruction_following/*.jsonl",
+        files="RL/instruction_following/*.jsonl",
     )
 
     def __init__(self, *, system_prompt: str | None = None) -> None:

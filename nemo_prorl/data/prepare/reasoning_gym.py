@@ -11,7 +11,7 @@ import json
 import logging
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import chain, islice
@@ -147,15 +147,12 @@ class MadeItems:
         # The release of Python too: its random module may draw otherwise in another one.
         return {"reasoning_gym": version("reasoning_gym"), "python": ".".join(platform.python_version_tuple()[:2])}
 
-    @property
-    def total(self) -> int | None:
-        return None
-
-    def start(self, position: JSON) -> Iterator[tuple[Record | Rejection, JSON]]:
+    def start(self, position: JSON) -> Iterator[tuple[Record | Rejection, Callable[[], JSON]]]:
         self._make()
-        begin = position or 0
         records = chain.from_iterable(map(self._records_of, self._tasks))
-        yield from ((record, number) for number, record in enumerate(islice(records, begin, None), start=begin + 1))
+        for number, record in enumerate(records, start=1):
+            if number > (position or 0):
+                yield record, lambda number=number: number  # type: ignore[misc]
 
     def findings(self) -> JSON:
         """By task: problems of each split, and what became of the rest."""
