@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,19 +20,13 @@ from nemo_prorl.algorithm.objective import OBJECTIVES
 from nemo_prorl.algorithm.policy_loss import PolicyLoss
 from nemo_prorl.algorithm.reduction import AGGREGATIONS
 from nemo_prorl.algorithm.reset import AtEntry, EveryKSteps
+from nemo_prorl.config.choice import as_knobs
+from nemo_prorl.config.data import SourceConfig
 from nemo_prorl.config.identity import RunIdentity
-from nemo_prorl.config.schema import (
-    LossConfig,
-    MegatronConfig,
-    ProRLConfig,
-    RunConfig,
-    SFTConfig,
-    SourceConfig,
-    StageConfig,
-    as_knobs,
-)
+from nemo_prorl.config.schema import LossConfig, MegatronConfig, ProRLConfig, RunConfig, SFTConfig, StageConfig
 from nemo_prorl.config.verifiers import VerifierPoolConfig
-from nemo_prorl.data.mixture import Mixture, Objection, held_out, question_keys
+from nemo_prorl.data.blend import Blend
+from nemo_prorl.data.mixture import Avoidance, Mixture, Objection, Weighting, held_out, question_keys
 from nemo_prorl.data.prompt import Prompt
 from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.data.sources import SOURCES
@@ -76,7 +71,8 @@ def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
     tokenizer = Tokenizer.load(Path(config.model.path))
     with ExitStack() as stack:
         pool = stack.enter_context(verifier_pool(config.verifiers))
-        mixture, validation_prompts = data_from(config, tokenizer, pool.objection)
+        read_ahead = stack.enter_context(ThreadPoolExecutor(1, "read-ahead"))
+        mixture, validation_prompts = data_from(config, tokenizer, pool.objection, read_ahead)
         engine = stack.enter_context(_open_engine(config, architecture))
         world = engine.runtime.world
         metrics = stack.enter_context(_metrics_log(config, world))
@@ -224,7 +220,11 @@ def _stage(name: str, stage: StageConfig) -> Stage:
             top_k=stage.top_k,
         ),
         kl_weight=stage.kl_weight,
-        domain_weights={str(domain): weight for domain, weight in stage.domain_weights.items()},
+        blend=Blend(
+            domain_weights={str(domain): weight for domain, weight in stage.domain_weights.items()},
+            source_weights=dict(stage.source_weights),
+            pass_rates=stage.pass_rate_band,
+        ),
         reset_rules=tuple(rules),
         reset_reference=stage.reset.reference,
         reset_optimizer=stage.reset.optimizer,
@@ -244,17 +244,24 @@ def loss_from(loss: LossConfig) -> PolicyLoss:
     )
 
 
-def data_from(config: ProRLConfig, tokenizer: Tokenizer, objection: Objection) -> tuple[Mixture, list[Prompt]]:
+def data_from(
+    config: ProRLConfig, tokenizer: Tokenizer, objection: Objection, executor: Executor | None = None
+) -> tuple[Mixture, list[Prompt]]:
     """The training mixture, without the validation problems, and those; neither has what can't be judged."""
+    data = config.data
     prompts = held_out_from(config, tokenizer, objection)
     mixture = Mixture(
-        {name: (_source(name, source, "sources"), source.weight) for name, source in config.data.sources.items()},
+        {name: (_source(name, source, "sources"), source.weight) for name, source in data.sources.items()},
         tokenizer,
         seed=config.run.seed,
-        max_prompt_tokens=config.data.max_prompt_tokens,
-        long_prompts=config.data.long_prompts,
+        max_prompt_tokens=data.max_prompt_tokens,
+        long_prompts=data.long_prompts,
         exclude=question_keys(prompts),
         objection=objection,
+        weighting=Weighting(by_size=data.weighting == "by_size", temperature=data.weighting_temperature),
+        max_epochs={name: source.max_epochs for name, source in data.sources.items() if source.max_epochs},
+        avoidance=Avoidance(**data.avoid.model_dump()),
+        executor=executor,
     )
     return mixture, prompts
 
@@ -272,7 +279,7 @@ def held_out_from(config: ProRLConfig, tokenizer: Tokenizer, objection: Objectio
 
 
 def _source(name: str, source: SourceConfig, group: str) -> Source:
-    made: Any = configured(as_knobs(source, "weight"), SOURCES, f"data.{group}.{name}")(name)
+    made: Any = configured(as_knobs(source), SOURCES, f"data.{group}.{name}")(name)
     return made
 
 

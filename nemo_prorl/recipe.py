@@ -6,10 +6,11 @@ The paper trains in runs that differ in data, samples, context and shaping. Here
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
+from nemo_prorl.data.blend import AS_THE_DATA_SAY, Blend
 from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.errors import ConfigError
 
@@ -35,8 +36,7 @@ class Stage:
     """Settings of one stretch of training.
 
     A step samples until `prompts_per_step` groups teach, and updates the policy once for every `prompts_per_update`
-    of them. `domain_weights` says how often a domain is drawn; empty means as the data mixture says. `kl_weight` is
-    beta; 0 leaves the reference unused.
+    of them. `blend` says what is drawn. `kl_weight` is beta; 0 leaves the reference unused.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Stage:
     prompts_per_update: int
     sampling: SamplingParams
     kl_weight: float
-    domain_weights: Mapping[str, float] = field(default_factory=dict)
+    blend: Blend = AS_THE_DATA_SAY
     reset_rules: tuple[ResetRule, ...] = ()
     reset_reference: bool = True
     reset_optimizer: bool = True

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 
 from nemo_prorl.algorithm.objective import OBJECTIVES
 from nemo_prorl.algorithm.reduction import AGGREGATIONS
-from nemo_prorl.config.schema import Choice, ProRLConfig, SFTConfig, SourceConfig, as_knobs
+from nemo_prorl.config.choice import Choice, as_knobs
+from nemo_prorl.config.schema import ProRLConfig, SFTConfig
 from nemo_prorl.data.sources import SOURCES
 from nemo_prorl.data.sources.demonstrations import DEMONSTRATIONS
 from nemo_prorl.errors import ConfigError, SettingsError
@@ -23,9 +24,8 @@ def check_choices(config: ProRLConfig | SFTConfig) -> None:
     """
     problems: list[ConfigError] = []
     for choice, known, setting in _choices(config):
-        without = ("weight",) if isinstance(choice, SourceConfig) else ()
         try:
-            configured(as_knobs(choice, *without), known, setting)
+            configured(as_knobs(choice), known, setting)
         except ConfigError as error:
             problems.append(error)
     if problems:

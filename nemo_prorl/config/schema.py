@@ -5,25 +5,15 @@ Units stand in key names. `null` means "off" or "the family's own" only where a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from nemo_prorl.config.choice import Choice
 from nemo_prorl.config.closed import Closed
+from nemo_prorl.config.data import DataConfig
 from nemo_prorl.config.verifiers import VerifierPoolConfig
 from nemo_prorl.data.prompt import Domain
-
-
-class Choice(BaseModel):
-    """A plug-in by name, or by your own "module:attribute"; the other keys are its knobs, checked against itself."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
-
-    name: str = Field(min_length=1)
-
-    def as_mapping(self) -> dict[str, Any]:
-        return self.model_dump()
 
 
 class RunConfig(Closed):
@@ -146,6 +136,12 @@ class StageConfig(Closed):
     domain_weights: dict[Domain, Annotated[float, Field(ge=0)]] = Field(
         default={}, description="empty: as the data says"
     )
+    source_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default={}, description="share of each of data.sources; empty: their own weights"
+    )
+    pass_rate_band: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]] | None = Field(
+        None, description="lowest and highest pass rate so far of what is drawn; null: as data.avoid says"
+    )
     reset: ResetConfig = ResetConfig()
 
     @model_validator(mode="after")
@@ -155,6 +151,12 @@ class StageConfig(Closed):
                 f"prompts_per_step={self.prompts_per_step} must be a multiple of "
                 f"prompts_per_update={self.prompts_per_update}: every update trains on equally many groups"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _the_band_is_one(self) -> StageConfig:
+        if self.pass_rate_band is not None and self.pass_rate_band[0] > self.pass_rate_band[1]:
+            raise ValueError(f"pass_rate_band={list(self.pass_rate_band)} is [lowest, highest]; swap the two")
         return self
 
 
@@ -174,23 +176,6 @@ class SamplingBudgetConfig(Closed):
     )
     oversample: float = Field(
         1.0, ge=1, description="prompts drawn in a round, as a multiple of the groups still missing"
-    )
-
-
-class SourceConfig(Choice):
-    """One source of problems. `weight` is its share of the draws; `domain` is known to the source itself."""
-
-    weight: float = Field(1.0, gt=0)
-
-
-class DataConfig(Closed):
-    sources: dict[str, SourceConfig] = Field(min_length=1)
-    held_out: dict[str, SourceConfig] = Field(
-        default={}, description="for validation; excluded from the training draws"
-    )
-    max_prompt_tokens: int = Field(1024, ge=1)
-    long_prompts: Literal["error", "skip"] = Field(
-        "error", description="what to do with a prompt over max_prompt_tokens"
     )
 
 
@@ -249,6 +234,17 @@ class ProRLConfig(Closed):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _stages_draw_from_sources(self) -> ProRLConfig:
+        for name, stage in self.recipe.stages.items():
+            unknown = sorted(set(stage.source_weights) - set(self.data.sources))
+            if unknown:
+                raise ValueError(
+                    f"stage {name!r}: source_weights names {', '.join(unknown)}, but data.sources has "
+                    f"{', '.join(self.data.sources)}"
+                )
+        return self
+
 
 class SupervisedConfig(Closed):
     """The cold start's own settings."""
@@ -270,8 +266,3 @@ class SFTConfig(Closed):
     checkpoint: CheckpointConfig = CheckpointConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     export: ExportConfig = ExportConfig()
-
-
-def as_knobs(choice: Choice, *without: str) -> Mapping[str, Any]:
-    """A choice as `plugins.configured` takes it, less the keys that are not knobs."""
-    return {key: value for key, value in choice.as_mapping().items() if key not in without}

@@ -249,7 +249,7 @@ def test_an_engine_that_forgets_a_sample_is_found_out():
 
 def test_a_prompt_without_room_stops_the_collector():
     class TooLong(NumberedPrompts):
-        def draw(self, n, domain_weights, *, avoid):
+        def draw(self, n, blend, *, avoid):
             return [prompt("long", length=64)] * n
 
     with pytest.raises(RolloutError, match="'long' of 'test' has 64 tokens"):

@@ -8,7 +8,7 @@ from nemo_prorl.rollout.summary import GroupSummary, merged_pool_metrics, sampli
 def summary(draw: int, domain: str, rewards: tuple[float, float], **settings) -> GroupSummary:
     known = {"response_tokens": (10, 20), "finish_reasons": ("stop", "stop"), "outcomes": ("scored", "scored")}
     known |= {"prompt_tokens": 5, "repetitions": (0.0, 0.0)}
-    return GroupSummary(draw, domain, max(rewards) > min(rewards), rewards, **known | settings)
+    return GroupSummary(draw, f"p{draw}", domain, max(rewards) > min(rewards), rewards, **known | settings)
 
 
 def test_sampled_and_kept_rewards_are_told_apart():
