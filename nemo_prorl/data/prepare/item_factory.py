@@ -30,22 +30,32 @@ class Job:
     path: str
 
 
-def make_items(jobs: Sequence[Job], processes: int, done: Callable[[Job], None]) -> None:
-    """Do the jobs in `processes` processes; `done` is told of each as it is done.
+class ItemFactory:
+    """So many processes, started when there is something to do for them, and ended by the `with`.
 
-    Raises:
-        DataError: a process died, or a data set can't be made at all.
+    What a process is doing then is lost and no more: its files are whole or not there.
     """
-    waiting: SimpleQueue[Job] = SimpleQueue()
-    for job in jobs:
-        waiting.put(job)
-    finished: SimpleQueue[Job | BaseException | None] = SimpleQueue()
-    with ExitStack() as stack:
-        # Each ends on the way out, whatever it is doing: its files are whole or not there.
-        workers = [stack.enter_context(_Worker()) for _ in range(min(processes, len(jobs)))]
-        for worker in workers:
+
+    def __init__(self, processes: int) -> None:
+        self._processes = processes
+        self._workers: list[_Worker] = []
+        self._stack = ExitStack()
+
+    def make(self, jobs: Sequence[Job], done: Callable[[Job], None]) -> None:
+        """Do the jobs; `done` is told of each as it is done.
+
+        Raises:
+            DataError: a process died, or a data set can't be made at all.
+        """
+        waiting: SimpleQueue[Job] = SimpleQueue()
+        for job in jobs:
+            waiting.put(job)
+        finished: SimpleQueue[Job | BaseException | None] = SimpleQueue()
+        running = min(self._processes, len(jobs))
+        while len(self._workers) < running:
+            self._workers.append(self._stack.enter_context(_Worker()))
+        for worker in self._workers[:running]:
             threading.Thread(target=_serve, args=(worker, waiting, finished), daemon=True).start()
-        running = len(workers)
         while running:
             found = finished.get()
             if isinstance(found, BaseException):
@@ -54,6 +64,12 @@ def make_items(jobs: Sequence[Job], processes: int, done: Callable[[Job], None])
                 running -= 1
             else:
                 done(found)
+
+    def __enter__(self) -> ItemFactory:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
 
 
 def _serve(worker: _Worker, waiting: SimpleQueue[Job], finished: SimpleQueue[Job | BaseException | None]) -> None:

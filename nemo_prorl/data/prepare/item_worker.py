@@ -39,7 +39,8 @@ def dataset_of(name: str, settings: str, seed: int) -> Any:
 
 
 def make_item(name: str, settings: str, seed: int, item: int) -> str:
-    """The entry as JSON, {"question", "answer", "metadata"}, or {"failed": why}."""
+    """The entry as JSON, {"question", "answer", "metadata"}, or {"failed": why}. Raises what wrong settings raise."""
+    dataset_of(name, settings, seed)
     try:
         entry = _entry(name, settings, seed, item)
         if name == SNIPPETS and (problem := _snippet_problem(entry)):
