@@ -24,6 +24,8 @@ from nemo_prorl.data.prepare.files import write_lines
 from nemo_prorl.data.sources.base import digest
 from nemo_prorl.data.sources.reasoning_gym import ITEMS_PER_SEED
 
+# word_ladder refuses to be larger, though its items don't depend on that.
+LARGEST_DATASET = 20_000
 # Its items run third-party snippets, which may fail, or tell the time of day, memory addresses or process numbers.
 SNIPPETS = "codeio"
 _ASKS_THE_HOST = re.compile(
@@ -35,7 +37,7 @@ _ASKS_THE_HOST = re.compile(
 def dataset_of(name: str, settings: str, seed: int) -> Any:
     """A data set of reasoning-gym; it is kept while its items are made, since some read hundreds of boards."""
     factory = importlib.import_module("reasoning_gym.factory")
-    return factory.create_dataset(name, seed=seed * ITEMS_PER_SEED, size=ITEMS_PER_SEED, **json.loads(settings))
+    return factory.create_dataset(name, seed=seed * ITEMS_PER_SEED, size=LARGEST_DATASET, **json.loads(settings))
 
 
 def make_item(name: str, settings: str, seed: int, item: int) -> str:
