@@ -37,7 +37,14 @@ def test_a_dry_run_says_where_from_how_many_and_under_which_licence(tmp_path, ca
     monkeypatch.setenv("OPENAI_API_KEY", "some key")
     assert main(["data", "prepare", "--dry-run", f"folder={tmp_path / 'new'}"]) == 0
     shown = capsys.readouterr().out
-    for words in ("agentica-org/DeepScaleR", "<= 24,000", "25,000", "made here", "NOT for commercial use", "judged by gpt-4o"):
+    for words in (
+        "agentica-org/DeepScaleR",
+        "<= 24,000",
+        "25,000",
+        "made here",
+        "NOT for commercial use",
+        "judged by gpt-4o",
+    ):
         assert words in shown
     assert "some key" not in shown and not (tmp_path / "new").exists()
 
@@ -53,7 +60,10 @@ def test_a_missing_key_is_told_before_hours_of_work(tmp_path, capsys, monkeypatc
     ("override", "message"),
     [
         ("only=[deepscalar]", "only=['deepscalar'] names deepscalar; the sources are deepscaler, eurus_code"),
-        ("sources.deepscaler.instructions=x", "sources.deepscaler.instructions is not a knob of DeepScaleR. Did you mean"),
+        (
+            "sources.deepscaler.instructions=x",
+            "sources.deepscaler.instructions is not a knob of DeepScaleR. Did you mean",
+        ),
         ("sources.deepscaler.name=deepscalar", "Did you mean 'deepscaler'?"),
         ("folders=x", "prorl data prepare found a problem with its settings"),
         ("sources.eurus_code.max_test_bytes=0", "greater than or equal to 1"),
@@ -126,7 +136,9 @@ def test_a_killed_preparation_goes_on_without_paying_twice(tmp_path):
     with judge_server(lambda problem, asked: Say("VERDICT: SAME", seconds=0.3)) as server:
         settings = [f"folder={tmp_path}", f"judge.base_url={server.url}", *JUDGE, "judge.concurrency=1"]
         command = [sys.executable, "-m", "nemo_prorl", "data", "prepare", *settings]
-        process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        process = subprocess.Popen(
+            command, cwd=ROOT, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
         deadline = time.monotonic() + 60
         while len(server.asked) < 5 and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -186,7 +198,12 @@ def test_validate_finds_nothing_wrong_with_what_prepare_writes(prepared, capsys)
 
 
 def test_help_and_unknown_things(capsys):
-    for arguments in (["data", "--help"], ["data", "inspect", "--help"], ["data", "validate", "--help"], ["data", "prune"]):
+    for arguments in (
+        ["data", "--help"],
+        ["data", "inspect", "--help"],
+        ["data", "validate", "--help"],
+        ["data", "prune"],
+    ):
         with pytest.raises(SystemExit):
             main(arguments)
     assert main(["data", "prepare", "--help"]) == 0

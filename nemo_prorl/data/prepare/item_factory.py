@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import nemo_prorl
@@ -88,19 +89,31 @@ def _serve(worker: _Worker, waiting: SimpleQueue[Job], finished: SimpleQueue[Job
 
 
 class _Worker:
-    """One process."""
+    """One process, in a folder of its own that goes with it, and without our environment.
+
+    The items of one task run third-party snippets; they have no business with our files, keys and tokens.
+    """
 
     def __init__(self) -> None:
+        self._scratch = TemporaryDirectory(prefix="prorl_items_")
         package = str(Path(nemo_prorl.__file__).parent.parent)
-        paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
-        fixed = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
+        inherited = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT") if name in os.environ}
+        environment = {
+            **inherited,
+            "PYTHONPATH": os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])]),
+            "PYTHONHASHSEED": "0",
+            "OMP_NUM_THREADS": "1",
+            "LC_ALL": "C.UTF-8",
+            **dict.fromkeys(("HOME", "TMPDIR"), self._scratch.name),
+        }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "nemo_prorl.data.prepare.item_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             encoding="utf-8",
-            env={**os.environ, **fixed},
+            env=environment,
+            cwd=self._scratch.name,
         )
 
     def do(self, job: Job) -> None:
@@ -132,3 +145,4 @@ class _Worker:
             if stream is not None:
                 with suppress(OSError, ValueError):  # it died with a job unread
                     stream.close()
+        self._scratch.cleanup()

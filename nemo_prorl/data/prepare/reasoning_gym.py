@@ -139,7 +139,7 @@ class MadeItems:
     """Entries of reasoning-gym, made in processes when they are first asked for; see `Records`."""
 
     def __init__(self, tasks: list[Task], seeds: Mapping[str, int], work: Path, processes: int) -> None:
-        self._tasks, self._seeds, self._work, self._processes = tasks, seeds, work, processes
+        self._tasks, self._seeds, self._work, self._processes = tasks, seeds, work.absolute(), processes
         self._draws = {task.name: Draws() for task in tasks}
         self._report: dict[str, Any] = {}
 

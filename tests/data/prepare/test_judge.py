@@ -28,7 +28,9 @@ def rows(*problems):
             messages=({"role": "user", "content": problem},),
             verifier="stem",
             reference={"answer": "1"},
-            metadata={EVIDENCE: {"problem": problem, "solution": f"gold of {problem}", "response": f"that of {problem}"}},
+            metadata={
+                EVIDENCE: {"problem": problem, "solution": f"gold of {problem}", "response": f"that of {problem}"}
+            },
         )
         for problem in problems
     ]
