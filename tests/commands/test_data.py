@@ -1,7 +1,6 @@
 """`prorl data`: what a user types, from raw records to scored rollouts."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -136,9 +135,7 @@ def test_a_killed_preparation_goes_on_without_paying_twice(tmp_path):
     with judge_server(lambda problem, asked: Say("VERDICT: SAME", seconds=0.3)) as server:
         settings = [f"folder={tmp_path}", f"judge.base_url={server.url}", *JUDGE, "judge.concurrency=1"]
         command = [sys.executable, "-m", "nemo_prorl", "data", "prepare", *settings]
-        process = subprocess.Popen(
-            command, cwd=ROOT, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}
-        )
+        process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 60
         while len(server.asked) < 5 and time.monotonic() < deadline:
             time.sleep(0.01)

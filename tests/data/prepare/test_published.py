@@ -126,7 +126,7 @@ def test_a_folder_that_is_not_there_is_told(tmp_path):
 
 def test_without_a_network_the_hub_says_what_to_do(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(DataError, match="the hub can't be asked for someone/some-set: .*`folder`"):
+    with pytest.raises(DataError, match=r"the hub can't be asked for someone/some-set: .*`folder`"):
         from_hub(CARD, None, None)
 
 

@@ -55,7 +55,7 @@ def test_other_processes_make_the_same_bytes(prepared, tmp_path):
 
 def test_every_task_has_its_share_or_shares_out_what_there_is(prepared):
     """66 = 17 + 17 + 16 + 16. Towers of 3 or 4 disks on 3 or 4 pegs: 2 * (6 + 12) = 36 problems, 24 are wanted."""
-    folder, manifest = prepared
+    _, manifest = prepared
     found = manifest.findings
     assert [found[task]["training"] for task in ("ransom_note", "tower_of_hanoi", "chain_sum")] == [17, 17, 16]
     assert [found[task]["validation"] for task in ("ransom_note", "tower_of_hanoi", "chain_sum")] == [8, 8, 8]
