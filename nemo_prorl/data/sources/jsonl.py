@@ -53,10 +53,9 @@ class JsonlSource:
         system_prompt: str | None = None,
     ) -> None:
         self.name = name
-        self._domain, self._task, self._verifier = domain, task, verifier
-        self._instruction, self._system_prompt = instruction, system_prompt
+        self._format = RowFormat(name, domain, task, verifier, instruction, system_prompt)
         reading = json.dumps(["problems", name, domain, task, verifier])
-        self._lines = JsonLines(path, f"data source {name!r}, path", self._tags, reading)
+        self._lines = JsonLines(path, f"data source {name!r}, path", self._format.tags, reading)
         self.tasks = self._lines.tasks
 
     @property
@@ -69,27 +68,43 @@ class JsonlSource:
 
     def row(self, index: int) -> Row:
         raw = self._lines[index]
-        return self._row(self._lines.where(index), raw)
+        return self._format.row(self._lines.where(index), raw)
 
-    def _tags(self, where: str, raw: Mapping[str, Any]) -> Tags:
-        row = self._row(where, raw)
-        return Tags(row.domain, row.task, row.uid if "uid" in raw else None)
 
-    def _row(self, where: str, raw: Mapping[str, Any]) -> Row:
+class RowFormat(NamedTuple):
+    """How an object of a file becomes a row; what it doesn't say itself is taken from here."""
+
+    source: str
+    domain: str | None = None
+    task: str | None = None
+    verifier: str | None = None
+    instruction: str | None = None
+    system_prompt: str | None = None
+
+    def row(self, where: str, raw: Mapping[str, Any]) -> Row:
+        """
+        Raises:
+            DataError: it can't be a row; the message begins with `where`.
+        """
         refuse_typos(raw, where)
-        judged = read_judging(raw, where, domain=self._domain, verifier=self._verifier)
-        task = _text(raw, "task", self._task or self.name, where)
+        judged = read_judging(raw, where, domain=self.domain, verifier=self.verifier)
+        task = _text(raw, "task", self.task or self.source, where)
         messages = self._messages(raw, where)
         return Row(
             uid=_text(raw, "uid", f"{task}-{digest(json.dumps(messages))}", where),
             domain=judged.domain,
             task=task,
-            source=_text(raw, "source", self.name, where),
+            source=_text(raw, "source", self.source, where),
             messages=messages,
             verifier=judged.verifier,
             reference=judged.reference,
             metadata=_object(raw, "metadata", {}, where),
         )
+
+    def tags(self, where: str, raw: Mapping[str, Any]) -> Tags:
+        """What is to be known of an object at the start; raises as `row` does."""
+        row = self.row(where, raw)
+        return Tags(row.domain, row.task, row.uid if "uid" in raw else None)
 
     def _messages(self, raw: Mapping[str, Any], where: str) -> tuple[Message, ...]:
         given = [key for key in ("messages", "problem", "prompt") if key in raw]
@@ -99,7 +114,7 @@ class JsonlSource:
         if isinstance(value, str) and given[0] != "messages":
             if not value.strip():
                 raise DataError(f"{where}: {given[0]!r} is empty")
-            return as_messages(value, self._instruction, self._system_prompt)
+            return as_messages(value, self.instruction, self.system_prompt)
         return checked_messages(value, f"{where}: {given[0]!r}")
 
 

@@ -70,7 +70,7 @@ class JsonLines:
             if file.seek(0, 2) != self._size:
                 raise DataError(f"{self.path} has changed since it was opened; start again to read it as it is now")
             file.seek(int(self._offsets[index]))
-            return _parsed(file.read(int(self._bytes[index])), self.where(index))
+            return parsed(file.read(int(self._bytes[index])), self.where(index))
 
     def where(self, index: int) -> str:
         """path:line of an object, for messages."""
@@ -86,7 +86,7 @@ class JsonLines:
                 found.digest.update(line)
                 if line.strip():
                     where = f"{self.path}:{line_number}"
-                    found.add(len(line), line_number, self._check(where, _parsed(line, where)))
+                    found.add(len(line), line_number, self._check(where, parsed(line, where)))
                 found.offset += len(line)
                 if time.monotonic() - told > SECONDS_BETWEEN_WORDS:
                     told = time.monotonic()
@@ -114,7 +114,7 @@ class JsonLines:
     def _uid_at(self, offset: int) -> Any:
         with self.path.open("rb") as file:
             file.seek(offset)
-            return _parsed(file.readline(), str(self.path))["uid"]
+            return parsed(file.readline(), str(self.path))["uid"]
 
 
 class _Found:
@@ -153,10 +153,15 @@ def uid_digest(uid: str) -> int:
     return int.from_bytes(hashlib.blake2b(uid.encode(), digest_size=8).digest(), "little") or 1
 
 
-def _parsed(line: bytes, where: str) -> dict[str, Any]:
+def parsed(line: bytes, where: str) -> dict[str, Any]:
+    """The object that a line of JSONL is.
+
+    Raises:
+        DataError: it is none; the message begins with `where`.
+    """
     try:
         value = json.loads(line.decode("utf-8-sig"))
-    except ValueError as error:  # bad UTF-8 and bad JSON alike
+    except (ValueError, RecursionError) as error:  # bad UTF-8, bad JSON, JSON nested too deep
         raise DataError(f"{where} is not JSON in UTF-8: {error}") from error
     if not isinstance(value, dict):
         raise DataError(f"{where} is a {type(value).__name__}; a line must be a JSON object {{...}}")
