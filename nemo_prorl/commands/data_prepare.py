@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from nemo_prorl.cli import SETTINGS
 from nemo_prorl.config.load import load_config
 from nemo_prorl.config.prepare import JudgeConfig, PrepareConfig, PreparedSourceConfig
-from nemo_prorl.config.schema import as_knobs
+from nemo_prorl.config.choice import as_knobs
 from nemo_prorl.data.prepare.base import Converter, Records
 from nemo_prorl.data.prepare.chat import ChatApi
 from nemo_prorl.data.prepare.converters import CONVERTERS

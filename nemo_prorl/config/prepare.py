@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from nemo_prorl.config.choice import Choice
 from nemo_prorl.config.closed import Closed
-from nemo_prorl.config.schema import Choice
 
 
 class PreparedSourceConfig(Choice):
@@ -15,7 +15,8 @@ class PreparedSourceConfig(Choice):
 
     folder: str | None = Field(None, description="read downloaded files there instead of the hub's")
     revision: str | None = Field(
-        None, description="commit, branch or tag on the hub; null: the newest at the first time, and that one ever after"
+        None,
+        description="commit, branch or tag on the hub; null: the newest at the first time, and that one ever after",
     )
     files: str | None = Field(
         None, description="pattern of the files to read there; null: those that name the source's split"
@@ -28,7 +29,9 @@ class JudgeConfig(Closed):
 
     base_url: str = Field("https://api.openai.com/v1", min_length=1, description="of an OpenAI-compatible API")
     model: str = Field("gpt-4o", min_length=1, description="the paper's")
-    api_key_variable: str = Field("OPENAI_API_KEY", description="the environment variable that has the key; unset: none")
+    api_key_variable: str = Field(
+        "OPENAI_API_KEY", description="the environment variable that has the key; unset: none"
+    )
     parameters: dict[str, Any] = Field(
         {"temperature": 0.0, "max_tokens": 400}, description="sent with each question as they are"
     )
