@@ -23,13 +23,15 @@ p.lead { color: #55606e; margin: 0 0 1.2rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .28rem .7rem; border-bottom: 1px solid #e6e9ee; vertical-align: top; }
 th { font-weight: 600; color: #55606e; font-size: .85rem; } td.n, th.n { text-align: right; white-space: nowrap; }
-td.bar { width: 38%; } .bar span { display: block; height: .8rem; border-radius: 2px; margin-top: .35rem; min-width: 1px; }
+td.bar { width: 38%; }
+.bar span { display: block; height: .8rem; border-radius: 2px; margin-top: .35rem; min-width: 1px; }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 1.2rem; }
 figure { margin: 0; } figcaption { font-weight: 600; } figcaption small { font-weight: 400; color: #55606e; }
 svg { width: 100%; height: auto; display: block; } svg text { font: 10px system-ui, sans-serif; fill: #55606e; }
 details { border: 1px solid #e6e9ee; border-radius: 6px; margin: .4rem 0; padding: .3rem .8rem; }
 summary { cursor: pointer; } summary small { color: #55606e; }
-pre { white-space: pre-wrap; overflow-wrap: anywhere; background: #f6f7f9; padding: .7rem; border-radius: 4px; font-size: .85rem; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; background: #f6f7f9; padding: .7rem; border-radius: 4px; }
+pre { font-size: .85rem; }
 .tag { display: inline-block; width: .7rem; height: .7rem; border-radius: 2px; margin-right: .45rem; }
 .caution { color: #a3252d; }
 """
@@ -47,7 +49,9 @@ def data_page(found: Statistics, manifests: Sequence[Manifest], title: str) -> s
         _section("Samples", "".join(_samples(found))),
     ]
     head = f"<meta charset=utf-8><meta name=viewport content='width=device-width'><title>{escape(title)}</title>"
-    return f"<!doctype html><html lang=en><head>{head}<style>{STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
+    return (
+        f"<!doctype html><html lang=en><head>{head}<style>{STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
+    )
 
 
 def _section(heading: str, content: str) -> str:
@@ -79,12 +83,14 @@ def _chart(domain: str, lengths: Lengths) -> str:
     """A histogram over logarithmic lengths, with the smallest, the median and the largest written below."""
     steps = range(min(lengths.counts), max(lengths.counts) + 1)
     most, width = max(lengths.counts.values()), 300 / len(steps)
-    bars = [
-        f"<rect x='{place * width:.2f}' y='{100 - 96 * lengths.counts[step] / most:.2f}' width='{max(width - 1, 0.5):.2f}' "
-        f"height='{96 * lengths.counts[step] / most:.2f}' fill='{COLOURS[domain]}'>"
-        f"<title>up to {upper_end(step):,}: {lengths.counts[step]:,}</title></rect>"
-        for place, step in enumerate(steps)
-    ]
+    bars = []
+    for place, step in enumerate(steps):
+        count = lengths.counts[step]
+        height = 96 * count / most
+        bars.append(
+            f"<rect x='{place * width:.2f}' y='{100 - height:.2f}' width='{max(width - 1, 0.5):.2f}' "
+            f"height='{height:.2f}' fill='{COLOURS[domain]}'><title>up to {upper_end(step):,}: {count:,}</title></rect>"
+        )
     ends = (
         f"<text x='0' y='114'>{upper_end(steps[0]):,}</text>"
         f"<text x='300' y='114' text-anchor='end'>{lengths.largest:,}</text>"
@@ -104,7 +110,9 @@ def _origins(manifests: Sequence[Manifest]) -> str:
         card = manifest.card
         caution = f"<br><span class=caution>{escape(card.caution)}</span>" if card.caution else ""
         left_out = "<br>".join(
-            f"{escape(reason)}: {count:,}" for reasons in manifest.rejected.values() for reason, count in reasons.items()
+            f"{escape(reason)}: {count:,}"
+            for reasons in manifest.rejected.values()
+            for reason, count in reasons.items()
         )
         counts = "".join(f"<td class=n>{count:,}" for count in (manifest.records, manifest.kept, manifest.rows))
         rows.append(
@@ -143,7 +151,8 @@ def _samples(found: Statistics) -> Iterable[str]:
 
 def _sample(row: Row) -> str:
     messages = "".join(
-        f"<p><small>{escape(message['role'])}</small><pre>{_shown(message['content'])}</pre>" for message in row.messages
+        f"<p><small>{escape(message['role'])}</small><pre>{_shown(message['content'])}</pre>"
+        for message in row.messages
     )
     reference = json.dumps(row.reference, ensure_ascii=False, indent=1)
     return (

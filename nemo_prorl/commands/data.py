@@ -19,8 +19,8 @@ examples:
   prorl data inspect FOLDER --page data.html
   prorl data validate problems.jsonl --domain math
 
-`prorl data prepare` takes settings, KEY=VALUE: nemo_prorl/config/prepare.py and conf/prepare/ list them. The others have
-options: `prorl data inspect --help`. docs/data.md has the format of the files, and what is known of each source."""
+`prorl data prepare` takes settings, KEY=VALUE: nemo_prorl/config/prepare.py and conf/prepare/ list them. The others
+have options: `prorl data inspect --help`. docs/data.md has the format of the files and what is known of the sources."""
 
 
 def run(arguments: list[str], *, dry_run: bool) -> int:

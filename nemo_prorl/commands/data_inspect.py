@@ -10,7 +10,7 @@ from pathlib import Path
 from nemo_prorl.analysis.data_page import data_page
 from nemo_prorl.data.prepare.manifest import Manifest
 from nemo_prorl.data.prepare.statistics import Lengths, Statistics, prompt_chars
-from nemo_prorl.data.prompt import DOMAINS, Row
+from nemo_prorl.data.prompt import DOMAINS, Domain, Row
 from nemo_prorl.data.sources.base import Source
 from nemo_prorl.data.sources.jsonl import JsonlSource
 from nemo_prorl.data.sources.parquet import ParquetSource
@@ -56,7 +56,7 @@ def _files(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
-def _rows(file: Path, domain: str | None) -> Iterator[Row]:
+def _rows(file: Path, domain: Domain | None) -> Iterator[Row]:
     open_source = ParquetSource if file.suffix == ".parquet" else JsonlSource
     source: Source = open_source(file.stem, path=str(file), domain=domain)
     return (source.row(index) for index in range(source.size or 0))
@@ -76,7 +76,9 @@ def _table(found: Statistics) -> str:
         rows.append((domain, "", "", *_measures(found.lengths[domain])))
         keys = sorted(key for key in found.counts if key[0] == domain)
         if len(keys) > 1 or keys[0][2] != keys[0][1]:
-            rows += [("", source, task, *_measures(found.task_lengths[domain, source, task])) for _, source, task in keys]
+            rows += [
+                ("", source, task, *_measures(found.task_lengths[domain, source, task])) for _, source, task in keys
+            ]
     rows.append(("total", "", "", f"{found.total:,}", "", "", "", ""))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [[*map(str.ljust, row[:3], widths[:3]), *map(str.rjust, row[3:], widths[3:])] for row in rows]

@@ -40,6 +40,7 @@ class AvoidConfig(Closed):
 
 
 class DataConfig(Closed):
+    folder: str = Field("data/prorl", min_length=1, description="of prepared files, for sources' paths to begin with")
     sources: dict[str, SourceConfig] = Field(min_length=1)
     held_out: dict[str, SourceConfig] = Field(
         default={}, description="for validation; excluded from the training draws"

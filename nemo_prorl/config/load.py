@@ -42,7 +42,7 @@ def load_config(root: Literal["sft"], overrides: Sequence[str] = ()) -> SFTConfi
 @overload
 def load_config(root: Literal["prepare"], overrides: Sequence[str] = ()) -> PrepareConfig: ...
 def load_config(root: Root, overrides: Sequence[str] = ()) -> Schema:
-    """The configuration of `prorl train`, `prorl sft` or `prorl data prepare`: conf/<root>.yaml with what it chooses, then `overrides`.
+    """The configuration of a command: conf/<root>.yaml with what it chooses, then `overrides`.
 
     Raises:
         ConfigError: everything that is wrong, each with the path the user would type, what was found and what is

@@ -12,7 +12,7 @@ from nemo_prorl.data.prepare.files import writing
 
 
 class AnswerCache:
-    """A JSONL file {"key": ..., **answer}, read whole at the start. A line that a killed process left half is dropped."""
+    """A JSONL file {"key": ..., **answer}, read whole at the start; the half line of a killed process is dropped."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -38,7 +38,7 @@ class AnswerCache:
 
     def get(self, key: str) -> Mapping[str, Any] | None:
         """The answer under a key, if it is there."""
-        return self._answers[key] if key in self._answers else None
+        return self._answers.get(key)
 
     def put(self, key: str, answer: Mapping[str, Any]) -> None:
         """Keep an answer: it is in the file when this returns, whatever happens to the process."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from nemo_prorl.data.prepare.passes import Rejection
 from nemo_prorl.data.prompt import Row
@@ -45,7 +46,7 @@ class Converter(Protocol):
     card: Card
 
     def convert(self, record: Record) -> Row | Rejection:
-        """The record as a problem, or why it is none. Must give the same each time, and never raise for a bad record."""
+        """The record as a problem, or why it is none: the same each time. A bad record is never an error."""
         ...
 
 
@@ -69,6 +70,23 @@ class Records(Protocol):
     def findings(self) -> JSON:
         """What else there is to tell, once all are read; for the manifest."""
         ...
+
+
+@runtime_checkable
+class Makes(Protocol):
+    """A converter whose records are made here rather than published."""
+
+    def records(self, work: Path, processes: int) -> Records:
+        """What makes them in so many processes; `work` is a folder for what a killed process goes on with."""
+        ...
+
+
+@runtime_checkable
+class AsksJudge(Protocol):
+    """A converter that may leave it to a language model whether two solutions agree: each row then has evidence."""
+
+    @property
+    def needs_judge(self) -> bool: ...
 
 
 def row_of_question(

@@ -22,7 +22,7 @@ COMMIT_RECORDS = 20_000
 
 
 def convert_all(name: str, records: Records, converter: Converter, work: Path) -> int:
-    """Read all records that haven't been yet into work/candidates.jsonl and work/rejected.jsonl; gives how many there were.
+    """Read the records that haven't been yet into candidates.jsonl and rejected.jsonl; gives how many there are in all.
 
     Raises:
         DataError: the records can't be read any further, or the files can't be written; the next try goes on from here.
@@ -40,7 +40,9 @@ def convert_all(name: str, records: Records, converter: Converter, work: Path) -
                 position = told()
                 files.commit(position)
                 rate = (files.read - first) / (time.monotonic() - begun)
-                log.info("%s: %s records read, %s usable, %.0f a second", name, f"{files.read:,}", f"{files.kept:,}", rate)
+                log.info(
+                    "%s: %s records read, %s usable, %.0f a second", name, f"{files.read:,}", f"{files.kept:,}", rate
+                )
         files.commit(position, is_complete=True, findings=records.findings())
         log.info("%s: all %s records read, %s usable", name, f"{files.read:,}", f"{files.kept:,}")
         return files.read
@@ -113,7 +115,9 @@ class _Files:
             for file in (self._candidates, self._rejected):
                 file.flush()
                 os.fsync(file.fileno())
-            sizes = {Path(file.name).name: os.fstat(file.fileno()).st_size for file in (self._candidates, self._rejected)}
+            sizes = {
+                Path(file.name).name: os.fstat(file.fileno()).st_size for file in (self._candidates, self._rejected)
+            }
         journal = {"read": self.read, "kept": self.kept, "position": position, "sizes": sizes}
         write_json(self._work / "journal.json", {**journal, "is_complete": is_complete, "findings": findings})
         self._committed, self._committed_at = self.read, time.monotonic()

@@ -102,8 +102,8 @@ class ChatApi:
             return f"status {status}"
         if status in _SETTINGS_ARE_WRONG:
             raise ConfigError(
-                f"the judge at {self._base_url} answers {status} for model {self.model!r}: {response.text[:200]!r}. Check "
-                f"judge.base_url, judge.model and the key in the environment variable {self._key_variable}"
+                f"the judge at {self._base_url} answers {status} for model {self.model!r}: {response.text[:200]!r}. "
+                f"Check judge.base_url, judge.model and the key in the environment variable {self._key_variable}"
             )
         if status >= 400:
             raise RefusedError(f"status {status}: {response.text[:200]}")

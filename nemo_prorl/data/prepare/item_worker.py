@@ -26,7 +26,9 @@ from nemo_prorl.data.sources.reasoning_gym import ITEMS_PER_SEED
 
 # Its items run third-party snippets, which may fail, or tell the time of day, memory addresses or process numbers.
 SNIPPETS = "codeio"
-_ASKS_THE_HOST = re.compile(r"\b(?:now|utcnow|today|time|localtime|gmtime|perf_counter|monotonic|uuid\d|urandom|getpid)\(")
+_ASKS_THE_HOST = re.compile(
+    r"\b(?:now|utcnow|today|time|localtime|gmtime|perf_counter|monotonic|uuid\d|urandom|getpid)\("
+)
 
 
 @lru_cache(maxsize=2)

@@ -22,8 +22,8 @@ class Manifest:
     """<source>.manifest.json, beside the prepared files.
 
     `identity` is what the preparation was asked for, origin and revision included: the same identity gives the same
-    bytes. `records` is how many were read; `rejected` counts by step and reason; `files` has rows, bytes and sha256 by name; `findings` is what else the
-    records' reader had to tell.
+    bytes. `records` is how many were read; `rejected` counts by step and reason; `files` has rows, bytes and sha256 by
+    name; `findings` is what else the records' reader had to tell.
     """
 
     name: str
@@ -80,7 +80,7 @@ def changes(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
 def _changes(found: Any, wanted: Any, before: str = "") -> Iterator[tuple[str, Any, Any]]:
     if isinstance(found, Mapping) and isinstance(wanted, Mapping):
         for key in {**found, **wanted}:
-            old, new = (side[key] if key in side else "missing" for side in (found, wanted))
+            old, new = (side.get(key, "missing") for side in (found, wanted))
             yield from _changes(old, new, f"{before}.{key}" if before else str(key))
     elif found != wanted:
         yield before, found, wanted

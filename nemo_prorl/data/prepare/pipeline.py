@@ -22,7 +22,16 @@ from typing import Any, Literal
 from nemo_prorl.data.parquet import write_parquet
 from nemo_prorl.data.prepare.base import SPLIT, TRAINING, Converter, Records
 from nemo_prorl.data.prepare.candidates import convert_all, findings_of, rejections_in
-from nemo_prorl.data.prepare.files import as_line, as_object, read_lines, read_rows, sha256, whole, write_json, write_lines
+from nemo_prorl.data.prepare.files import (
+    as_line,
+    as_object,
+    read_lines,
+    read_rows,
+    sha256,
+    whole,
+    write_json,
+    write_lines,
+)
 from nemo_prorl.data.prepare.manifest import MANIFEST, Manifest, changes
 from nemo_prorl.data.prepare.passes import LooksAhead, Pass, Sieve
 from nemo_prorl.data.prompt import Row

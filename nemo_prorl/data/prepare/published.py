@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from itertools import islice
@@ -115,8 +115,8 @@ def from_hub(card: Card, revision: str | None, files: str | None) -> PublishedRe
         raise DataError(f"{card.hub} at revision {revision or 'main'} isn't on the hub: {reason}") from error
     except Exception as error:
         raise DataError(
-            f"the hub can't be asked for {card.hub}: {type(error).__name__}: {shown(str(error), 200)}. Without network: "
-            "download the files elsewhere and give their folder by `folder`"
+            f"the hub can't be asked for {card.hub}: {type(error).__name__}: {shown(str(error), 200)}. Without "
+            "network, download the files elsewhere and give their folder by `folder`"
         ) from error
     place = f"datasets/{card.hub}@{about.sha}"
     names = chosen([sibling.rfilename for sibling in about.siblings or []], card, files, f"{card.hub} on the hub")
@@ -160,7 +160,9 @@ def chosen(there: Iterable[str], card: Card, files: str | None, where: str) -> l
         found = found or [name for name in readable if card.split in _words(name)] or readable
     if not found:
         wanted = f"match {files!r} and end" if files else "end"
-        raise DataError(f"{where} has no files that {wanted} in {', '.join(BUILDERS)}; it has {shown(sorted(there), 200)}")
+        raise DataError(
+            f"{where} has no files that {wanted} in {', '.join(BUILDERS)}; it has {shown(sorted(there), 200)}"
+        )
     return found
 
 

@@ -7,7 +7,6 @@ A task that hasn't enough different problems shares out what it has between the 
 
 from __future__ import annotations
 
-import json
 import logging
 import platform
 import time
@@ -77,7 +76,9 @@ class ReasoningGymProblems:
     def records(self, work: Path, processes: int) -> MadeItems:
         """Where the problems come from; `work` is a folder for what is made, so that it isn't made again."""
         tasks = [
-            Task(name, str(knobs.get("name", name)), {k: v for k, v in knobs.items() if k != "name"}, self._quotas[name])
+            Task(
+                name, str(knobs.get("name", name)), {k: v for k, v in knobs.items() if k != "name"}, self._quotas[name]
+            )
             for name, knobs in self._tasks.items()
         ]
         return MadeItems(tasks, self._seeds, work, processes)
@@ -214,9 +215,7 @@ class MadeItems:
         return self._work / "items" / f"{task.name}.{split}.{number:03d}.jsonl"
 
 
-def shared_out(
-    drawn: Mapping[str, Mapping[str, Any]], quota: Mapping[str, int]
-) -> dict[str, list[Any]]:
+def shared_out(drawn: Mapping[str, Mapping[str, Any]], quota: Mapping[str, int]) -> dict[str, list[Any]]:
     """Entries for each split, none for both: `drawn` has them by split and question.
 
     Validation has its quota first. Where too few are left for training, both share all there are in proportion to

@@ -55,6 +55,11 @@ class Scp116k:
         self._instruction, self._system_prompt = instruction, system_prompt
         self._max_words, self._max_chars = max_answer_words, max_answer_chars
 
+    @property
+    def needs_judge(self) -> bool:
+        """Whether rows carry both solutions for a judge."""
+        return self._agreement == "judge"
+
     def convert(self, record: Record) -> Row | Rejection:
         problem, solution = text_of(record, "problem"), _first(record, self._solution)
         if problem is None:
@@ -80,7 +85,7 @@ class Scp116k:
             system_prompt=self._system_prompt,
             metadata={
                 **({"subject": subject} if subject else {}),
-                **({EVIDENCE: evidence} if self._agreement == "judge" else {}),
+                **({EVIDENCE: evidence} if self.needs_judge else {}),
             },
         )
 
@@ -89,8 +94,9 @@ class Scp116k:
         there = [name for name in self._responses if text_of(record, name) is not None]
         if not there:
             return Rejection("no model's solution", f"looked for {', '.join(self._responses)}")
-        if self._agreement == "judge":
-            return str(record[there[0]]).rpartition("</think>")[2].strip() or Rejection("no model's solution", "only thoughts")
+        if self.needs_judge:
+            answer = str(record[there[0]]).rpartition("</think>")[2].strip()
+            return answer or Rejection("no model's solution", "it never stops thinking")
         flags = {name: record.get(FLAG.format(name)) for name in there}
         if all(flag is None for flag in flags.values()):
             return Rejection("no flags", "these records don't say what agrees; use agreement=judge")

@@ -53,7 +53,7 @@ def upper_end(step: int) -> int:
 
 @dataclass
 class Sample:
-    """So many rows of a stream, each as likely as any other, and the same ones each time: those of the smallest keys."""
+    """So many rows of a stream, each as likely as any other and the same each time: those of the smallest keys."""
 
     size: int
     _heap: list[tuple[int, int, Row]] = field(default_factory=list)
@@ -92,7 +92,10 @@ class Statistics:
             key = row.domain, row.source, row.task
             found.counts[key] += 1
             prompt_length = length(row)
-            for lengths in (found.lengths.setdefault(row.domain, Lengths()), found.task_lengths.setdefault(key, Lengths())):
+            for lengths in (
+                found.lengths.setdefault(row.domain, Lengths()),
+                found.task_lengths.setdefault(key, Lengths()),
+            ):
                 lengths.add(prompt_length)
             found.samples.setdefault(key, Sample(samples_per_task)).add(row)
         return found

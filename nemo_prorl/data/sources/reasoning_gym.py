@@ -178,7 +178,9 @@ def row_of_entry(
         verifier="logic",
         # The task's settings too: some scorers look at them (the precision of decimal_arithmetic, say).
         reference={
-            **{"dataset": dataset, "entry": entry, "config": settings},
+            "dataset": dataset,
+            "entry": entry,
+            "config": settings,
             **({} if scorer == "strict" else {"scorer": scorer}),
         },
         metadata=metadata or {},
