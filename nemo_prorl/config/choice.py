@@ -19,7 +19,7 @@ class Choice(BaseModel):
         return self.model_dump()
 
 
-def as_knobs(choice: Choice) -> Mapping[str, Any]:
+def as_knobs(choice: Choice, *without: str) -> Mapping[str, Any]:
     """A choice as `plugins.configured` takes it: its name and its knobs, less what the setting itself is to know."""
-    ours = set(type(choice).model_fields) - {"name"}
+    ours = {*without, *(set(type(choice).model_fields) - {"name"})}
     return {key: value for key, value in choice.as_mapping().items() if key not in ours}

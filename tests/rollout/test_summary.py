@@ -62,3 +62,10 @@ def test_pool_metrics_of_ranks_add_up_but_for_times_and_fractions():
         "verifier/math/error_fraction": pytest.approx(0.2),
         "time/x": 2.0,
     }
+
+
+def test_what_a_verifier_failed_to_judge_says_nothing_about_the_problem():
+    judged = summary(0, "math", (1.0, 0.0), outcomes=("scored", "no_answer")).judged_rewards
+    assert judged == (1.0, 0.0)
+    assert summary(0, "math", (1.0, 0.0), outcomes=("scored", "timeout")).judged_rewards == (1.0,)
+    assert summary(0, "math", (0.0, 0.0), outcomes=("error", "timeout")).judged_rewards == ()

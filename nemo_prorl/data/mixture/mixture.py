@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from itertools import accumulate
@@ -91,13 +90,13 @@ class Mixture:
         self.ahead.forget_before(self._streams)
         self._drawn, began = [], [stream.position for stream in self._streams]
         taken, exhausted = set(avoid), set[str]()
-        shares = shares_in(blend, self._streams)
+        lots = _Lots(self._streams, shares_in(blend, self._streams))
         prompts: list[Prompt] = []
         while len(prompts) < n:
             cursor = self._cursor()
             prompt = None
             while prompt is None:
-                prompt = self._next(self._choose(shares), blend, taken, exhausted)
+                prompt = self._next(lots.draw(self._next_point()), blend, taken, exhausted)
             self._drawn.append(cursor)
             taken.add(prompt.uid)
             prompts.append(prompt)
@@ -165,22 +164,11 @@ class Mixture:
     def _cursor(self) -> _Cursor:
         return _Cursor(self._draws, tuple(stream.position for stream in self._streams), tuple(self._counts.values()))
 
-    def _choose(self, shares: Sequence[float]) -> Stream:
-        """The stream of the next draw."""
-        drawable = [
-            (stream, share)
-            for stream, share in zip(self._streams, shares, strict=True)
-            if share > 0 and not stream.is_over
-        ]
-        if not drawable:
-            raise DataError(
-                "every source that this stage draws from has been walked max_epochs times; allow more, add problems, "
-                "or end the recipe earlier"
-            )
-        edges = list(accumulate(share for _, share in drawable))
-        point = random_bits(f"{self._seed}/draw/{self._draws}") / 2**64 * edges[-1]
+    def _next_point(self) -> float:
+        """What decides on the stream of the next draw, in [0, 1)."""
+        point = random_bits(f"{self._seed}/draw/{self._draws}") / 2**64
         self._draws += 1
-        return drawable[bisect_left(edges, point)][0]
+        return point
 
     def _next(self, stream: Stream, blend: Blend, taken: Collection[str], exhausted: set[str]) -> Prompt | None:
         """The stream's next prompt that isn't taken; once it has none, it joins `exhausted` and repeats itself.
@@ -212,14 +200,14 @@ class Mixture:
             digest = stream.uid_digest_of(place)
             prepared = None
             if digest is None:
-                row, prepared = self.ahead.take(stream, position, place)
-                digest = uid_digest(row.uid)
+                prepared = self.ahead.take(stream, position, place)
+                digest = prepared.uid
                 stream.remember_uid(place, digest)
             if avoided < AVOIDED_IN_A_ROW and self._is_avoided(stream, position, digest, blend):
                 avoided += 1
                 continue
             avoided = 0
-            yield prepared or self.ahead.take(stream, position, place)[1]
+            yield prepared or self.ahead.take(stream, position, place)
 
     def _is_avoided(self, stream: Stream, position: int, digest: int, blend: Blend) -> bool:
         reason = self._avoidance.reason(self._rates.of(digest), blend.pass_rates)
@@ -249,10 +237,38 @@ class Mixture:
         )
 
 
+class _Lots:
+    """The streams that are drawn from, by share. One that is over leaves its share to the others."""
+
+    def __init__(self, streams: Sequence[Stream], shares: Sequence[float]) -> None:
+        self._all = [(stream, share) for stream, share in zip(streams, shares, strict=True) if share > 0]
+        self._lay_out()
+
+    def draw(self, point: float) -> Stream:
+        """The stream at `point` of all shares, from 0 to 1.
+
+        Raises:
+            DataError: all streams are over.
+        """
+        while True:
+            stream = self._streams[bisect_left(self._edges, point * self._edges[-1])]
+            if not stream.is_over:
+                return stream
+            self._lay_out()
+
+    def _lay_out(self) -> None:
+        left = [(stream, share) for stream, share in self._all if not stream.is_over]
+        if not left:
+            raise DataError(
+                "every source that this stage draws from has been walked max_epochs times; allow more, add problems, "
+                "or end the recipe earlier"
+            )
+        self._streams = [stream for stream, _ in left]
+        self._edges = list(accumulate(share for _, share in left))
+
+
 def _in_turns(streams: Sequence[Stream], used: Sequence[int]) -> list[tuple[Stream, int]]:
     """The positions to read ahead, a little more than the last draw used, of all streams in turns."""
-    ahead = Counter({i: int(count * AHEAD) + 1 for i, count in enumerate(used) if count})
-    most = max(ahead.values(), default=0)
-    return [
-        (streams[i], streams[i].position + step) for step in range(most) for i, count in ahead.items() if step < count
-    ]
+    ahead = [(stream, int(count * AHEAD) + 1) for stream, count in zip(streams, used, strict=True) if count]
+    most = max((count for _, count in ahead), default=0)
+    return [(stream, stream.position + step) for step in range(most) for stream, count in ahead if step < count]

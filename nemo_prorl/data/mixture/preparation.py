@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Executor, Future
 from contextlib import suppress
@@ -11,8 +12,11 @@ from typing import Literal
 from nemo_prorl.data.mixture.stream import Stream
 from nemo_prorl.data.prompt import Prompt, Row
 from nemo_prorl.data.sources.base import question_key
+from nemo_prorl.data.sources.lines import uid_digest
 from nemo_prorl.data.tokenizer import Tokenizer
 from nemo_prorl.errors import DataError
+
+PAUSE_SECONDS = 0.002  # so that who asked for rows ahead, and has what he needs, goes on first
 
 Objection = Callable[[Prompt], str | None]  # why no response to a prompt can be judged; None: it can
 Fault = Literal["excluded", "too_long", "unusable"]
@@ -20,8 +24,12 @@ Fault = Literal["excluded", "too_long", "unusable"]
 
 @dataclass(frozen=True)
 class Prepared:
-    """A row as a prompt, and what keeps it from being drawn. Held-out questions have no prompt: it isn't needed."""
+    """A row as a prompt, and what keeps it from being drawn. Held-out questions have no prompt: it isn't needed.
 
+    `uid` is the digest of the row's own.
+    """
+
+    uid: int
     prompt: Prompt | None
     fault: Fault | None = None
     reason: str = ""
@@ -43,16 +51,17 @@ class Preparation:
 
     def __call__(self, row: Row, stream: Stream, place: int) -> Prepared:
         """`place`: the row's own in the stream. Whether a row can be judged is asked once, of finite streams' alone."""
+        uid = uid_digest(row.uid)
         if question_key(row.messages) in self._exclude:
-            return Prepared(None, "excluded")
+            return Prepared(uid, None, "excluded")
         prompt = as_prompt(row, self._tokenizer)
         if len(prompt.token_ids) > self._max_prompt_tokens:
-            return Prepared(prompt, "too_long")
+            return Prepared(uid, prompt, "too_long")
         if self._objection is not None and not stream.is_accepted(place):
             if (reason := self._objection(prompt)) is not None:
-                return Prepared(prompt, "unusable", reason)
+                return Prepared(uid, prompt, "unusable", reason)
             stream.accept(place)
-        return Prepared(prompt)
+        return Prepared(uid, prompt)
 
 
 class ReadAhead:
@@ -64,7 +73,7 @@ class ReadAhead:
 
     def __init__(self, preparation: Preparation, executor: Executor | None) -> None:
         self._preparation, self._executor = preparation, executor
-        self._ready: dict[tuple[str, int], tuple[int, Row, Prepared]] = {}
+        self._ready: dict[tuple[str, int], tuple[int, Prepared]] = {}
         self._wanted: list[tuple[Stream, int]] = []
         self._job: Future[None] | None = None
 
@@ -73,13 +82,10 @@ class ReadAhead:
         ready = self._ready.get((stream.name, position))
         return stream.place_at(position) if ready is None else ready[0]
 
-    def take(self, stream: Stream, position: int, place: int) -> tuple[Row, Prepared]:
-        """The row at `position`, whose place there is known, and what became of it."""
+    def take(self, stream: Stream, position: int, place: int) -> Prepared:
+        """What becomes of the row at `position`, whose place there is known."""
         ready = self._ready.get((stream.name, position))
-        if ready is not None:
-            return ready[1], ready[2]
-        row = stream.source.row(stream.number_of(place))
-        return row, self._preparation(row, stream, place)
+        return self._made(stream, place) if ready is None else ready[1]
 
     def forget_before(self, streams: Iterable[Stream]) -> None:
         """Drop what lies before the streams' present positions: nobody goes back there any more."""
@@ -104,6 +110,7 @@ class ReadAhead:
             self._job.result()
 
     def _make(self, wanted: list[tuple[Stream, int]]) -> None:
+        time.sleep(PAUSE_SECONDS)
         for stream, position in wanted:
             if self._wanted is not wanted:
                 return
@@ -112,8 +119,10 @@ class ReadAhead:
                 continue
             with suppress(Exception):  # it will be made again, and fail, where somebody hears of it
                 place = stream.place_at(position)
-                row = stream.source.row(stream.number_of(place))
-                self._ready[key] = (place, row, self._preparation(row, stream, place))
+                self._ready[key] = (place, self._made(stream, place))
+
+    def _made(self, stream: Stream, place: int) -> Prepared:
+        return self._preparation(stream.source.row(stream.number_of(place)), stream, place)
 
 
 def as_prompt(row: Row, tokenizer: Tokenizer) -> Prompt:

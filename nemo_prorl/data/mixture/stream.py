@@ -29,16 +29,14 @@ class Stream:
     max_epochs: int | None = None
     position: int = 0
     name: str = field(init=False)
+    size: int | None = field(init=False)
     _uid_digests: NDArray[np.uint64] = field(init=False, repr=False)  # of rows seen so far, 0 for others
     _accepted: bytearray = field(init=False, repr=False)  # 1 for rows that can be judged, as far as asked
 
     def __post_init__(self) -> None:
         self.name = f"{self.source_name}/{self.domain}"
+        self.size = None if self.numbers is None else len(self.numbers)
         self._uid_digests, self._accepted = np.zeros(self.size or 0, np.uint64), bytearray(self.size or 0)
-
-    @property
-    def size(self) -> int | None:
-        return None if self.numbers is None else len(self.numbers)
 
     @property
     def epochs(self) -> float | None:
@@ -48,7 +46,7 @@ class Stream:
     @property
     def is_over(self) -> bool:
         """Whether its rows have been walked as often as they may be."""
-        return self.size is not None and self.max_epochs is not None and self.position >= self.max_epochs * self.size
+        return self.max_epochs is not None and self.size is not None and self.position >= self.max_epochs * self.size
 
     @property
     def reads_ahead(self) -> bool:
