@@ -101,7 +101,8 @@ def test_every_source_is_written_counted_and_described(prepared):
     for manifest in manifests.values():
         assert manifest.records == manifest.kept + sum(sum(found.values()) for found in manifest.rejected.values())
     nemotron = manifests["llama_nemotron_if"]
-    assert nemotron.rejected["reference"] == {"instruction reference can't be read": 2}
+    assert nemotron.rejected["answers"] == {"not verifiable": 2}
+    assert manifests["deepscaler"].rejected["same question"] == {"asked before": 1}
     details = [line["detail"] for line in lines_of(prepared / "llama_nemotron_if.rejected.jsonl")]
     assert any("num_bullets is 'three'" in detail for detail in details), "arguments have types"
     assert any("'made_up:instruction', which no check is known for" in detail for detail in details)

@@ -20,9 +20,9 @@ BOXED = "Let's think step by step and output the final answer within \\boxed{}."
 
 def records(path):
     text = (FIXTURES / path).read_text()
-    return (
-        json.loads(text) if path.endswith(".json") else [json.loads(line) for line in text.splitlines() if "}" in line]
-    )
+    if path.endswith(".json"):
+        return json.loads(text)
+    return [json.loads(line) for line in text.splitlines() if line.endswith("}")]  # one is cut off
 
 
 def outcomes(converter, records):

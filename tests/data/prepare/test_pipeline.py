@@ -104,7 +104,7 @@ def test_what_goes_in_comes_out_or_is_counted(tmp_path):
 
 def test_a_question_is_kept_once(tmp_path):
     manifest = prepare(source(Numbers(50)), [], tmp_path, form="jsonl")
-    assert manifest.rejected["same question"] == {"asked before": 1}
+    assert manifest.rejected["same question"] == {"asked before with another reference": 1}, "4 and 40"
     assert "40" not in answers(tmp_path / "sums.jsonl")
 
 
