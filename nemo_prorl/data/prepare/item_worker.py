@@ -39,7 +39,8 @@ _ASKS_THE_HOST = re.compile(
 def dataset_of(name: str, settings: str, seed: int) -> Any:
     """A data set of reasoning-gym; it is kept while its items are made, since some read hundreds of boards."""
     factory = importlib.import_module("reasoning_gym.factory")
-    return factory.create_dataset(name, seed=seed * ITEMS_PER_SEED, size=LARGEST_DATASET, **json.loads(settings))
+    settings_of = {"size": LARGEST_DATASET, **json.loads(settings)}  # acre makes all its items at once
+    return factory.create_dataset(name, seed=seed * ITEMS_PER_SEED, **settings_of)
 
 
 def make_item(name: str, settings: str, seed: int, item: int) -> str:
