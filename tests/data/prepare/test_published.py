@@ -132,7 +132,7 @@ def test_a_folder_that_is_not_there_is_told(tmp_path):
 
 @pytest.mark.processes
 def test_the_hub_is_read_at_one_commit_and_at_that_one_ever_after(tmp_path):
-    """The newest is asked for once; JSON, JSONL and Parquet are read. In a process, for its address is read at import."""
+    """The newest is asked for once. In a process, for the address of the hub is read at import."""
     as_parquet(tmp_path / "rows.parquet")
     llama = FIXTURES / "llama_nemotron_if" / "instruction_following.jsonl"
     files = {
