@@ -11,20 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from nemo_prorl.cli import SETTINGS
+from nemo_prorl.commands.prepare_passes import check_evaluation, needs_judge, passes_for
 from nemo_prorl.config.choice import as_knobs
 from nemo_prorl.config.load import load_config
 from nemo_prorl.config.prepare import JudgeConfig, PrepareConfig
-from nemo_prorl.data.prepare.base import AsksJudge, Converter, Makes, Records
-from nemo_prorl.data.prepare.chat import ChatApi
+from nemo_prorl.data.prepare.base import Converter, Makes, Records
 from nemo_prorl.data.prepare.converters import CONVERTERS
-from nemo_prorl.data.prepare.judge import Bill, LanguageModelJudge
 from nemo_prorl.data.prepare.manifest import Manifest
-from nemo_prorl.data.prepare.passes import Pass
 from nemo_prorl.data.prepare.pipeline import Source, begun_with, prepare, work_folder
 from nemo_prorl.errors import ConfigError, DataError, SettingsError
 from nemo_prorl.plugins import configured
 from nemo_prorl.telemetry.log import configure_logging
-from nemo_prorl.verifiers.references import ReadableReference
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +44,7 @@ def run(arguments: list[str], *, dry_run: bool) -> int:
         raise SettingsError(f"prorl data prepare has no option {options[0]!r}; settings are KEY=VALUE, see --help")
     config = load_config("prepare", arguments)
     makers = _makers(config)
+    check_evaluation(config.quality)
     converters = {name: maker() for name, maker in makers.items()}
     _check_judge(converters, config.judge)
     if dry_run:
@@ -70,11 +68,10 @@ def run(arguments: list[str], *, dry_run: bool) -> int:
 def _prepare(name: str, converter: Converter, settings: Mapping[str, Any], config: PrepareConfig) -> Manifest:
     choice, folder = config.sources[name], Path(config.folder)
     log.info("%s: %s, licence %s", name, converter.card.title, converter.card.licence)
-    passes: list[Pass] = [ReadableReference()]
-    if _needs_judge(converter):
+    settings = {**settings, "quality": config.quality.model_dump()}
+    if needs_judge(converter):
         judging = {key: value for key, value in config.judge.model_dump().items() if key in _JUDGING}
         settings = {**settings, "judge": judging}
-        passes.append(_judge(config.judge, folder))  # last: it is paid for by the row
     source = Source(
         name=name,
         records=_records(name, converter, config),
@@ -83,7 +80,8 @@ def _prepare(name: str, converter: Converter, settings: Mapping[str, Any], confi
         problems=choice.problems,
         seed=config.seed,
     )
-    return prepare(source, passes, folder, form=config.format, replace=config.replace)
+    with passes_for(converter, config) as passes:
+        return prepare(source, passes, folder, form=config.format, replace=config.replace)
 
 
 def _records(name: str, converter: Converter, config: PrepareConfig) -> Records:
@@ -101,37 +99,11 @@ def _records(name: str, converter: Converter, config: PrepareConfig) -> Records:
     return published.from_hub(converter.card, choice.revision or origin.get("revision"), choice.files)
 
 
-def _judge(judge: JudgeConfig, folder: Path) -> LanguageModelJudge:
-    api = ChatApi(
-        judge.base_url,
-        judge.model,
-        api_key_variable=judge.api_key_variable,
-        timeout_seconds=judge.timeout_seconds,
-        attempts=judge.attempts,
-        first_wait_seconds=judge.first_wait_seconds,
-        parameters=judge.parameters,
-    )
-    return LanguageModelJudge(
-        api,
-        folder / "judge",
-        concurrency=judge.concurrency,
-        malformed_attempts=judge.malformed_attempts,
-        both_orders=judge.both_orders,
-        max_solution_chars=judge.max_solution_chars,
-        max_dollars=judge.max_dollars,
-        bill=Bill(judge.dollars_per_million_input, judge.dollars_per_million_output),
-    )
-
-
-def _needs_judge(converter: Converter) -> bool:
-    return isinstance(converter, AsksJudge) and converter.needs_judge
-
-
 def _check_judge(converters: Mapping[str, Converter], judge: JudgeConfig) -> None:
     """Raises:
     ConfigError: a source needs the judge, and there is no key for it: better known before hours of other work.
     """
-    asking = [name for name, converter in converters.items() if _needs_judge(converter)]
+    asking = [name for name, converter in converters.items() if needs_judge(converter)]
     has_default = judge.base_url == JudgeConfig().base_url
     if asking and has_default and not os.environ.get(judge.api_key_variable):
         raise ConfigError(
@@ -174,7 +146,7 @@ def _plan(config: PrepareConfig, converters: Mapping[str, Converter]) -> str:
     lines = [_table(rows), "", f"into {config.folder}, as {config.format}; seed {config.seed}"]
     lines += [f"{name}: {converter.card.caution}" for name, converter in converters.items() if converter.card.caution]
     for name, converter in converters.items():
-        if _needs_judge(converter):
+        if needs_judge(converter):
             lines.append(
                 f"{name}: judged by {config.judge.model} at {config.judge.base_url}, which may cost money; "
                 f"sources.{name}.agreement=flags goes without"

@@ -15,7 +15,7 @@ from nemo_prorl.data.prompt import DOMAINS
 from nemo_prorl.data.sources.jsonl import RowFormat
 from nemo_prorl.data.sources.lines import parsed
 from nemo_prorl.errors import DataError
-from nemo_prorl.verifiers.references import ReadableReference
+from nemo_prorl.verifiers.references import objection_to
 
 EXAMPLES = """\
 A line of FILE is a JSON object; the shortest that is enough:
@@ -58,14 +58,14 @@ def run(arguments: list[str], *, dry_run: bool) -> int:
 
 def validate(file: Path, row_format: RowFormat, *, limit: int) -> Findings:
     """Check every row of a file; of what is wrong the first `limit` are kept in words."""
-    found, reference, uids = Findings(), ReadableReference(), dict[str, str]()
+    found, uids = Findings(), dict[str, str]()
     for where, read in _rows(file):
         try:
             raw = read()
             row = row_format.row(where, raw)
             if "uid" in raw and (first := uids.setdefault(row.uid, where)) != where:
                 raise DataError(f"{where}: uid {row.uid!r} was given to {first}")
-            if reason := reference.judge(row):
+            if reason := objection_to(row):
                 raise DataError(f"{where}: {reason}")
         except DataError as error:
             found.problems += 1

@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from nemo_prorl.config.choice import Choice
 from nemo_prorl.config.closed import Closed
+from nemo_prorl.config.verifiers import VerifierPoolConfig
+from nemo_prorl.data.prompt import Domain
 
 
 class PreparedSourceConfig(Choice):
@@ -47,6 +49,25 @@ class JudgeConfig(Closed):
     max_dollars: float | None = Field(None, gt=0, description="stop when a preparation has cost so much; null: never")
 
 
+class QualityConfig(Closed):
+    """What is looked for in every source; what is found is left out, counted by reason and listed."""
+
+    verifiable: bool = Field(True, description="references that are missing, or that their verifier can't read")
+    exact_duplicates: bool = True
+    near_duplicates: bool = Field(True, description="of other wording; not among generated puzzles")
+    near_duplicate_similarity: float = Field(0.8, gt=0, le=1, description="of runs of three words, by Jaccard")
+    evaluation: dict[str, Choice] = Field(
+        {}, description="sets to be measured on, as sources of data.held_out are given; what they ask is left out"
+    )
+    own_reference: list[Domain] = Field(
+        ["math", "stem", "code"], description="domains whose verifier must accept the reference's own answer"
+    )
+    tokenizer: str | None = Field(
+        None, examples=["FOLDER"], description="of the model, for max_prompt_tokens; null: lengths are left to training"
+    )
+    max_prompt_tokens: int = Field(2048, ge=1)
+
+
 class PrepareConfig(Closed):
     """What `prorl data prepare` needs."""
 
@@ -57,7 +78,9 @@ class PrepareConfig(Closed):
     replace: bool = Field(False, description="prepare anew what is there with other settings")
     processes: int = Field(2, ge=1, description="that make problems at the same time")
     sources: dict[str, PreparedSourceConfig] = Field(min_length=1)
+    quality: QualityConfig = QualityConfig()
     judge: JudgeConfig = JudgeConfig()
+    verifiers: VerifierPoolConfig = VerifierPoolConfig()
 
     @model_validator(mode="after")
     def _only_names_sources(self) -> PrepareConfig:

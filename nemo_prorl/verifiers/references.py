@@ -27,20 +27,16 @@ READERS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
 }
 
 
-class ReadableReference:
-    """A quality pass: rejects rows whose verifier can't read their reference.
+def objection_to(row: Row) -> str | None:
+    """Why no response to a row can be judged: its verifier can't read the reference; None if it can, or isn't ours.
 
     Of instructions: ids that no check is known for, arguments of wrong types or names, and missing ones that the prompt
     doesn't state.
     """
-
-    name = "reference"
-
-    def judge(self, row: Row) -> str | None:
-        reader = READERS.get(row.verifier)
-        try:
-            if reader is not None:
-                reader(row.reference)
-        except VerifierError as error:
-            return f"{row.verifier} reference can't be read: {error}"
-        return None
+    reader = READERS.get(row.verifier)
+    try:
+        if reader is not None:
+            reader(row.reference)
+    except VerifierError as error:
+        return f"{row.verifier} reference can't be read: {error}"
+    return None

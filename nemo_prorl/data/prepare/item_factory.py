@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import nemo_prorl
@@ -30,22 +31,32 @@ class Job:
     path: str
 
 
-def make_items(jobs: Sequence[Job], processes: int, done: Callable[[Job], None]) -> None:
-    """Do the jobs in `processes` processes; `done` is told of each as it is done.
+class ItemFactory:
+    """So many processes, started when there is something to do for them, and ended by the `with`.
 
-    Raises:
-        DataError: a process died, or a data set can't be made at all.
+    What a process is doing then is lost and no more: its files are whole or not there.
     """
-    waiting: SimpleQueue[Job] = SimpleQueue()
-    for job in jobs:
-        waiting.put(job)
-    finished: SimpleQueue[Job | BaseException | None] = SimpleQueue()
-    with ExitStack() as stack:
-        # Each ends on the way out, whatever it is doing: its files are whole or not there.
-        workers = [stack.enter_context(_Worker()) for _ in range(min(processes, len(jobs)))]
-        for worker in workers:
+
+    def __init__(self, processes: int) -> None:
+        self._processes = processes
+        self._workers: list[_Worker] = []
+        self._stack = ExitStack()
+
+    def make(self, jobs: Sequence[Job], done: Callable[[Job], None]) -> None:
+        """Do the jobs; `done` is told of each as it is done.
+
+        Raises:
+            DataError: a process died, or a data set can't be made at all.
+        """
+        waiting: SimpleQueue[Job] = SimpleQueue()
+        for job in jobs:
+            waiting.put(job)
+        finished: SimpleQueue[Job | BaseException | None] = SimpleQueue()
+        running = min(self._processes, len(jobs))
+        while len(self._workers) < running:
+            self._workers.append(self._stack.enter_context(_Worker()))
+        for worker in self._workers[:running]:
             threading.Thread(target=_serve, args=(worker, waiting, finished), daemon=True).start()
-        running = len(workers)
         while running:
             found = finished.get()
             if isinstance(found, BaseException):
@@ -54,6 +65,12 @@ def make_items(jobs: Sequence[Job], processes: int, done: Callable[[Job], None])
                 running -= 1
             else:
                 done(found)
+
+    def __enter__(self) -> ItemFactory:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
 
 
 def _serve(worker: _Worker, waiting: SimpleQueue[Job], finished: SimpleQueue[Job | BaseException | None]) -> None:
@@ -72,19 +89,31 @@ def _serve(worker: _Worker, waiting: SimpleQueue[Job], finished: SimpleQueue[Job
 
 
 class _Worker:
-    """One process."""
+    """One process, in a folder of its own that goes with it, and without our environment.
+
+    The items of one task run third-party snippets; they have no business with our files, keys and tokens.
+    """
 
     def __init__(self) -> None:
+        self._scratch = TemporaryDirectory(prefix="prorl_items_")
         package = str(Path(nemo_prorl.__file__).parent.parent)
-        paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
-        fixed = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
+        inherited = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT") if name in os.environ}
+        environment = {
+            **inherited,
+            "PYTHONPATH": os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])]),
+            "PYTHONHASHSEED": "0",
+            "OMP_NUM_THREADS": "1",
+            "LC_ALL": "C.UTF-8",
+            **dict.fromkeys(("HOME", "TMPDIR"), self._scratch.name),
+        }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "nemo_prorl.data.prepare.item_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             encoding="utf-8",
-            env={**os.environ, **fixed},
+            env=environment,
+            cwd=self._scratch.name,
         )
 
     def do(self, job: Job) -> None:
@@ -116,3 +145,4 @@ class _Worker:
             if stream is not None:
                 with suppress(OSError, ValueError):  # it died with a job unread
                     stream.close()
+        self._scratch.cleanup()

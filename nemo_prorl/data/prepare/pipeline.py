@@ -60,18 +60,20 @@ class Source:
 
 
 class SameQuestion:
-    """Rejects a question that came before: a file may have each uid once."""
+    """Rejects a question whose uid came before: a file may have each once. It says where the answers disagree, too."""
 
     name = "same question"
 
     def __init__(self) -> None:
-        self._seen: set[str] = set()
+        self._references: dict[str, str] = {}
 
     def judge(self, row: Row) -> str | None:
-        if row.uid in self._seen:
-            return f"asked before: {row.uid}"
-        self._seen.add(row.uid)
-        return None
+        reference = digest(json.dumps(row.reference, sort_keys=True))
+        first = self._references.setdefault(row.uid, "")
+        self._references[row.uid] = first or reference
+        if not first:
+            return None
+        return f"asked before: {row.uid}" if first == reference else f"asked before with another reference: {row.uid}"
 
 
 def prepare(source: Source, passes: Sequence[Pass], folder: Path, *, form: Format, replace: bool = False) -> Manifest:

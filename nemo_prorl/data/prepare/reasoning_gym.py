@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,7 +21,7 @@ from pydantic import Field
 
 from nemo_prorl.data.prepare.base import JSON, SPLIT, TRAINING, Card, Record
 from nemo_prorl.data.prepare.files import read_lines
-from nemo_prorl.data.prepare.item_factory import Job, make_items
+from nemo_prorl.data.prepare.item_factory import ItemFactory, Job
 from nemo_prorl.data.prepare.passes import Rejection
 from nemo_prorl.data.prompt import Row
 from nemo_prorl.data.sources.base import question_key
@@ -139,7 +139,7 @@ class MadeItems:
     """Entries of reasoning-gym, made in processes when they are first asked for; see `Records`."""
 
     def __init__(self, tasks: list[Task], seeds: Mapping[str, int], work: Path, processes: int) -> None:
-        self._tasks, self._seeds, self._work, self._processes = tasks, seeds, work, processes
+        self._tasks, self._seeds, self._work, self._processes = tasks, seeds, work.absolute(), processes
         self._draws = {task.name: Draws() for task in tasks}
         self._report: dict[str, Any] = {}
 
@@ -150,8 +150,7 @@ class MadeItems:
 
     def start(self, position: JSON) -> Iterator[tuple[Record | Rejection, Callable[[], JSON]]]:
         self._make()
-        records = chain.from_iterable(map(self._records_of, self._tasks))
-        for number, record in enumerate(records, start=1):
+        for number, record in enumerate(self._records(), start=1):
             if number > (position or 0):
                 yield record, lambda number=number: number  # type: ignore[misc]
 
@@ -159,31 +158,40 @@ class MadeItems:
         """By task: problems of each split, and what became of the rest."""
         return self._report
 
-    def _records_of(self, task: Task) -> Iterator[Record]:
-        draws = self._draws[task.name]
-        splits = shared_out(draws.entries, task.quota)
-        self._report[task.name] = {
-            **{split: len(entries) for split, entries in splits.items()},
-            "wanted": sum(task.quota.values()),
-            "drawn": draws.drawn,
-            "repeated": draws.repeated,
-            "drawn_for_both": draws.leaks(),
-            "failed": len(draws.failed),
-        }
-        common = {"task": task.name, "dataset": task.dataset, "settings": dict(task.settings)}
-        for split, entries in splits.items():
-            yield from ({**common, SPLIT: split, "entry": entry} for entry in entries)
-        yield from ({**common, SPLIT: TRAINING, "entry": entry} for entry in draws.failed)
+    def _records(self) -> Iterator[Record]:
+        splits = {task.name: shared_out(self._draws[task.name].entries, task.quota) for task in self._tasks}
+        # Tasks of one data set may ask the same: validation has it before training, and an earlier task before others.
+        seen: set[str] = set()
+        for split in (VALIDATION, TRAINING):
+            for task in self._tasks:
+                found = splits[task.name][split]
+                splits[task.name][split] = {key: entry for key, entry in found.items() if key not in seen}
+                seen.update(found)
+        for task in self._tasks:
+            draws, found = self._draws[task.name], splits[task.name]
+            self._report[task.name] = {
+                **{split: len(entries) for split, entries in found.items()},
+                "wanted": sum(task.quota.values()),
+                "drawn": draws.drawn,
+                "repeated": draws.repeated,
+                "drawn_for_both": draws.leaks(),
+                "failed": len(draws.failed),
+            }
+            common = {"task": task.name, "dataset": task.dataset, "settings": dict(task.settings)}
+            for split, entries in found.items():
+                yield from ({**common, SPLIT: split, "entry": entry} for entry in entries.values())
+            yield from ({**common, SPLIT: TRAINING, "entry": entry} for entry in draws.failed)
 
     def _make(self) -> None:
         """Draw until each task has enough different problems, or has been drawn from often enough."""
         progress = _Progress()
-        while jobs := [job for task in self._tasks for job in self._missing(task)]:
-            unmade = [job for job in jobs if not Path(job.path).exists()]
-            progress.expect(len(unmade) * CHUNK_ITEMS)
-            make_items(unmade, self._processes, progress.done)
-            for task in self._tasks:
-                self._read(task)
+        with ItemFactory(self._processes) as factory:
+            while jobs := [job for task in self._tasks for job in self._missing(task)]:
+                unmade = [job for job in jobs if not Path(job.path).exists()]
+                progress.expect(len(unmade) * CHUNK_ITEMS)
+                factory.make(unmade, progress.done)
+                for task in self._tasks:
+                    self._read(task)
 
     def _missing(self, task: Task) -> Iterator[Job]:
         """The chunks that are to be drawn next."""
@@ -215,14 +223,14 @@ class MadeItems:
         return self._work / "items" / f"{task.name}.{split}.{number:03d}.jsonl"
 
 
-def shared_out(drawn: Mapping[str, Mapping[str, Any]], quota: Mapping[str, int]) -> dict[str, list[Any]]:
-    """Entries for each split, none for both: `drawn` has them by split and question.
+def shared_out(drawn: Mapping[str, Mapping[str, Any]], quota: Mapping[str, int]) -> dict[str, dict[str, Any]]:
+    """Entries for each split by question, none for both; `drawn` has them so.
 
     Validation has its quota first. Where too few are left for training, both share all there are in proportion to
     their quotas, those with the smallest keys for validation.
 
     >>> shared_out({"validation": {"a": 1, "b": 2}, "training": {"b": 2, "c": 3}}, {"validation": 1, "training": 1})
-    {'validation': [1], 'training': [2]}
+    {'validation': {'a': 1}, 'training': {'b': 2}}
     """
     validation = dict(islice(drawn[VALIDATION].items(), quota[VALIDATION]))
     training = {key: entry for key, entry in drawn[TRAINING].items() if key not in validation}
@@ -232,7 +240,7 @@ def shared_out(drawn: Mapping[str, Mapping[str, Any]], quota: Mapping[str, int])
         chosen = set(sorted(everything)[:share])
         validation = {key: entry for key, entry in everything.items() if key in chosen}
         training = {key: entry for key, entry in everything.items() if key not in chosen}
-    return {VALIDATION: list(validation.values()), TRAINING: list(islice(training.values(), quota[TRAINING]))}
+    return {VALIDATION: validation, TRAINING: dict(islice(training.items(), quota[TRAINING]))}
 
 
 class _Progress:

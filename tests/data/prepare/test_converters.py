@@ -20,7 +20,9 @@ BOXED = "Let's think step by step and output the final answer within \\boxed{}."
 
 def records(path):
     text = (FIXTURES / path).read_text()
-    return json.loads(text) if path.endswith(".json") else [json.loads(line) for line in text.splitlines() if "}" in line]
+    if path.endswith(".json"):
+        return json.loads(text)
+    return [json.loads(line) for line in text.splitlines() if line.endswith("}")]  # one is cut off
 
 
 def outcomes(converter, records):
@@ -39,7 +41,14 @@ def test_the_table_has_a_converter_for_each_domain():
 @pytest.mark.parametrize("name", CONVERTERS)
 @pytest.mark.parametrize(
     "record",
-    [{}, {"problem": 3}, {"prompt": 1, "ability": "code"}, {"input": [7]}, {"args": []}, {"problem": "?", "answer": []}],
+    [
+        {},
+        {"problem": 3},
+        {"prompt": 1, "ability": "code"},
+        {"input": [7]},
+        {"args": []},
+        {"problem": "?", "answer": []},
+    ],
 )
 def test_a_record_of_any_shape_is_rejected_and_never_an_error(name, record):
     converter = resolve(name, CONVERTERS, "")()
@@ -129,7 +138,9 @@ def test_llama_nemotron_keeps_what_the_prompt_says_and_drops_nulls():
 def test_llama_nemotron_in_its_other_dresses():
     """The prompt as a text; arguments as JSON text; ids and kwargs beside the prompt, as in IFEval."""
     ids, kwargs = ["startend:quotation"], [{}]
-    as_text = LlamaNemotronIF(system_prompt="Hi.").convert({"input": "Quote.", "args": json.dumps({"instruction_id_list": ids})})
+    as_text = LlamaNemotronIF(system_prompt="Hi.").convert(
+        {"input": "Quote.", "args": json.dumps({"instruction_id_list": ids})}
+    )
     assert [message["content"] for message in as_text.messages] == ["Hi.", "Quote."]
     assert as_text.reference == {"instruction_id_list": ids, "kwargs": [None], "prompt": "Quote."}
     beside = LlamaNemotronIF().convert({"prompt": "Quote.", "instruction_id_list": ids, "kwargs": kwargs})

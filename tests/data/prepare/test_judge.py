@@ -9,7 +9,7 @@ import pytest
 from nemo_prorl.data.prepare.answer_cache import AnswerCache
 from nemo_prorl.data.prepare.base import EVIDENCE
 from nemo_prorl.data.prepare.chat import ChatApi
-from nemo_prorl.data.prepare.judge import LanguageModelJudge, read_verdict
+from nemo_prorl.data.prepare.judge import Bill, LanguageModelJudge, read_verdict
 from nemo_prorl.data.prompt import Row
 from nemo_prorl.errors import ConfigError, DataError
 from tests.data.prepare.judge_server import Say, judge_server
@@ -28,7 +28,9 @@ def rows(*problems):
             messages=({"role": "user", "content": problem},),
             verifier="stem",
             reference={"answer": "1"},
-            metadata={EVIDENCE: {"problem": problem, "solution": f"gold of {problem}", "response": f"that of {problem}"}},
+            metadata={
+                EVIDENCE: {"problem": problem, "solution": f"gold of {problem}", "response": f"that of {problem}"}
+            },
         )
         for problem in problems
     ]
@@ -140,7 +142,7 @@ def test_a_judge_that_is_down_ends_it_and_the_next_try_goes_on_from_the_cache(ju
     is_up = {"a", "b", "c"}
     with judge_server(lambda problem, asked: Say(SAME) if problem in is_up else Say(status=500)) as server:
         problems = "abcdefghijkl"
-        with pytest.raises(DataError, match="doesn't answer: status 500 .2 attempts.*start the same command again"):
+        with pytest.raises(DataError, match=r"doesn't answer: status 500 \(2 attempts.*start the same command again"):
             judged(judge_at(server.url, attempts=2, concurrency=1), *problems)
         is_up.update(problems)
         assert judged(judge_at(server.url), *problems) == dict.fromkeys(problems)
@@ -149,9 +151,11 @@ def test_a_judge_that_is_down_ends_it_and_the_next_try_goes_on_from_the_cache(ju
 
 def test_a_wrong_key_is_told_at_once_and_stands_in_no_message(judge_at, caplog):
     caplog.set_level(logging.DEBUG)
-    with judge_server(lambda problem, asked: Say(status=401, body=b"no such key")) as server:
-        with pytest.raises(ConfigError, match="answers 401 .*TEST_JUDGE_KEY") as error:
-            judged(judge_at(server.url, concurrency=1), "a", "b")
+    with (
+        judge_server(lambda problem, asked: Say(status=401, body=b"no such key")) as server,
+        pytest.raises(ConfigError, match=r"answers 401 .*TEST_JUDGE_KEY") as error,
+    ):
+        judged(judge_at(server.url, concurrency=1), "a", "b")
     assert len(server.asked) == 1
     assert SECRET not in str(error.value) + caplog.text
 
@@ -175,11 +179,9 @@ def test_both_orders_keep_a_row_only_if_they_agree(judge_at):
 
 def test_a_budget_ends_it_before_it_is_overrun_by_more_than_what_is_on_its_way(judge_at):
     """1000 tokens at 2.5 and 100 at 10 dollars a million are 0.0035 dollars a question: the fourth is over 0.01."""
-    from nemo_prorl.data.prepare.judge import Bill
-
     with judge_server() as server:
         judge = judge_at(server.url, concurrency=1, max_dollars=0.01, bill=Bill(2.5, 10.0))
-        with pytest.raises(DataError, match="has cost 0.01 dollars, and judge.max_dollars=0.01"):
+        with pytest.raises(DataError, match=r"has cost 0\.01 dollars, and judge\.max_dollars=0\.01"):
             judged(judge, *"abcdefgh")
     assert len(server.asked) == 3
     assert judge.bill.dollars == pytest.approx(0.0105)

@@ -97,7 +97,13 @@ def test_an_array_keeps_the_types_of_its_values(tmp_path):
 
 
 def test_the_split_is_taken_where_files_name_it_and_a_pattern_chooses_others():
-    there = ["README.md", ".cache/x.parquet", "data/train-00000-of-00002.parquet", "data/validation-0.parquet", "x.json"]
+    there = [
+        "README.md",
+        ".cache/x.parquet",
+        "data/train-00000-of-00002.parquet",
+        "data/validation-0.parquet",
+        "x.json",
+    ]
     assert chosen(there, CARD, None, "here") == ["data/train-00000-of-00002.parquet"]
     assert chosen(there, CARD, "*valid*", "here") == ["data/validation-0.parquet"]
     assert chosen(["one.jsonl", "dataset_info.json"], CARD, None, "here") == ["one.jsonl"]
@@ -120,7 +126,7 @@ def test_a_folder_that_is_not_there_is_told(tmp_path):
 
 def test_without_a_network_the_hub_says_what_to_do(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(DataError, match="the hub can't be asked for someone/some-set: .*`folder`"):
+    with pytest.raises(DataError, match=r"the hub can't be asked for someone/some-set: .*`folder`"):
         from_hub(CARD, None, None)
 
 
