@@ -1,4 +1,4 @@
-"""A plug-in that a setting names."""
+"""A plug-in, as a configuration names it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ class Choice(BaseModel):
         return self.model_dump()
 
 
-def as_knobs(choice: Choice, *without: str) -> Mapping[str, Any]:
-    """A choice as `plugins.configured` takes it: its name and its knobs, less what the setting itself is to know."""
-    ours = {*without, *(set(type(choice).model_fields) - {"name"})}
-    return {key: value for key, value in choice.as_mapping().items() if key not in ours}
+class SourceConfig(Choice):
+    """One source of problems. `weight` is its share of the draws; `domain` is known to the source itself."""
+
+    weight: float = Field(1.0, gt=0)
+
+
+def as_knobs(choice: Choice) -> Mapping[str, Any]:
+    """A choice as `plugins.configured` takes it: its name and its knobs, without the fields of its own class."""
+    fields = type(choice).model_fields.keys() - Choice.model_fields.keys()
+    return {key: value for key, value in choice.as_mapping().items() if key not in fields}

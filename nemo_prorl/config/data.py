@@ -6,16 +6,16 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from nemo_prorl.config.choice import Choice
+from nemo_prorl.config.choice import SourceConfig
 from nemo_prorl.config.closed import Closed
+from nemo_prorl.config.validation import HeldOutConfig
 
 
-class SourceConfig(Choice):
-    """One source of problems. `weight` is its share of the draws; `domain` is known to the source itself."""
+class TrainingSourceConfig(SourceConfig):
+    """A source to train on. `weight` is its share of the draws."""
 
-    weight: float = Field(1.0, gt=0)
     max_epochs: int | None = Field(
-        None, ge=1, description="after so many the others take its share; null: never over. Not for held_out"
+        None, ge=1, description="after so many the others take its share; null: it is never over"
     )
 
 
@@ -41,8 +41,8 @@ class AvoidConfig(Closed):
 
 class DataConfig(Closed):
     folder: str = Field("data/prorl", min_length=1, description="of prepared files, for sources' paths to begin with")
-    sources: dict[str, SourceConfig] = Field(min_length=1)
-    held_out: dict[str, SourceConfig] = Field(
+    sources: dict[str, TrainingSourceConfig] = Field(min_length=1)
+    held_out: dict[str, HeldOutConfig] = Field(
         default={}, description="for validation; excluded from the training draws"
     )
     weighting: Literal["as_given", "by_size"] = Field(

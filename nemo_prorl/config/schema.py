@@ -5,15 +5,17 @@ Units stand in key names. `null` means "off" or "the family's own" only where a 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
+from nemo_prorl.config.alarms import AlarmsConfig
 from nemo_prorl.config.choice import Choice
 from nemo_prorl.config.closed import Closed
 from nemo_prorl.config.data import DataConfig
+from nemo_prorl.config.stage import RecipeConfig
+from nemo_prorl.config.validation import ValidationConfig
 from nemo_prorl.config.verifiers import VerifierPoolConfig
-from nemo_prorl.data.prompt import Domain
 
 
 class RunConfig(Closed):
@@ -22,6 +24,12 @@ class RunConfig(Closed):
     )
     seed: int = Field(0, ge=0, description="of data order, sampling and fresh weights")
     torch_threads: int = Field(1, ge=1, description="CPU threads of torch in each rank")
+    max_hours: float | None = Field(
+        None, gt=0, description="stop, save and exit with code 75 before this start has taken so long; null: no limit"
+    )
+    stop_margin_minutes: float = Field(
+        10, ge=0, description="begin to stop so long before max_hours, or the Slurm job's end, whichever comes first"
+    )
 
 
 class ModelConfig(Closed):
@@ -93,6 +101,12 @@ class KLConfig(Closed):
     gradient: Literal["k1", "k2", "k3"] | None = Field(
         None, description="estimator whose gradient is used; null: the value's own (k3's is not the KL's gradient)"
     )
+    base_every_steps: int | None = Field(
+        None,
+        ge=1,
+        description="measure the KL to the model of model.path, too, every so many steps; null: never. Costs a copy of "
+        "the weights in the host's memory, and one more scoring of such a step's batch",
+    )
 
 
 class CorrectionConfig(Closed):
@@ -101,69 +115,13 @@ class CorrectionConfig(Closed):
 
 
 class LossConfig(Closed):
+    advantage: Choice = Field(
+        Choice(name="group_relative"), description="how rewards are compared: within a group, or with the step's spread"
+    )
     objective: Choice = Choice(name="clip_higher")
     aggregation: Choice = Choice(name="token_mean")
     kl: KLConfig = KLConfig()
     sampler_correction: CorrectionConfig = CorrectionConfig()
-
-
-class ResetConfig(Closed):
-    every_steps: int | None = Field(None, ge=1, description="reset after this many steps since the last; null: never")
-    at_entry: bool = Field(False, description="reset when the stage begins (never at a run's very first step)")
-    reference: bool = Field(True, description="a reset makes the reference the current policy")
-    optimizer: bool = Field(True, description="a reset gives the optimizer fresh moments and step count")
-
-    @model_validator(mode="after")
-    def _a_reset_resets_something(self) -> ResetConfig:
-        if (self.at_entry or self.every_steps) and not (self.reference or self.optimizer):
-            raise ValueError("resets are due but neither the reference nor the optimizer is to be reset; set one true")
-        return self
-
-
-class StageConfig(Closed):
-    """A stretch of training. In a recipe each stage inherits what it doesn't state from the one before it."""
-
-    steps: int = Field(200, ge=1)
-    prompts_per_step: int = Field(256, ge=1, description="groups that teach, of all ranks together")
-    prompts_per_update: int = Field(64, ge=1)
-    samples_per_prompt: int = Field(16, ge=2, description="one sample has no group to be compared with")
-    context_tokens: int = Field(8192, gt=1, description="prompt and response together")
-    max_response_tokens: int | None = Field(None, ge=1, description="null: what the prompt leaves of the context")
-    temperature: float = Field(1.2, gt=0)
-    top_p: float = Field(1.0, gt=0, le=1)
-    top_k: int = Field(0, ge=0, description="0: off")
-    kl_weight: float = Field(1e-4, ge=0, description="beta; 0 leaves the reference unused. Not in the paper")
-    domain_weights: dict[Domain, Annotated[float, Field(ge=0)]] = Field(
-        default={}, description="empty: as the data says"
-    )
-    source_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
-        default={}, description="share of each of data.sources; empty: their own weights"
-    )
-    pass_rate_band: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]] | None = Field(
-        None, description="lowest and highest pass rate so far of what is drawn; null: as data.avoid says"
-    )
-    reset: ResetConfig = ResetConfig()
-
-    @model_validator(mode="after")
-    def _updates_are_equal(self) -> StageConfig:
-        if self.prompts_per_step % self.prompts_per_update:
-            raise ValueError(
-                f"prompts_per_step={self.prompts_per_step} must be a multiple of "
-                f"prompts_per_update={self.prompts_per_update}: every update trains on equally many groups"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _the_band_is_one(self) -> StageConfig:
-        if self.pass_rate_band is not None and self.pass_rate_band[0] > self.pass_rate_band[1]:
-            raise ValueError(f"pass_rate_band={list(self.pass_rate_band)} is [lowest, highest]; swap the two")
-        return self
-
-
-class RecipeConfig(Closed):
-    """`common` is what the first stage inherits; `stages` come in the order written."""
-
-    stages: dict[str, StageConfig] = Field(min_length=1)
 
 
 class SamplingBudgetConfig(Closed):
@@ -179,18 +137,21 @@ class SamplingBudgetConfig(Closed):
     )
 
 
-class ValidationConfig(Closed):
-    every_steps: int | None = Field(None, ge=1, description="null: only after the last step")
-    at_start: bool = Field(True, description="also before the first step")
-    problems_per_task: int = Field(24, ge=1)
-    samples_per_prompt: int = Field(16, ge=1)
-    temperature: float = Field(0.6, ge=0)
-    top_p: float = Field(0.95, gt=0, le=1)
-
-
 class CheckpointConfig(Closed):
+    """When a checkpoint is written, and which of them stay. One that stays for several reasons counts for each."""
+
     every_steps: int | None = Field(50, ge=1, description="null: only at the end")
     keep_last: int = Field(2, ge=1)
+    keep_best: int = Field(
+        1, ge=0, description="so many of the best by validation score; a new best is saved at once. 0: none"
+    )
+    keep_every_steps: int | None = Field(
+        None, ge=1, description="those of each such step stay for good, if one is written then; null: none"
+    )
+    keep_at_resets: bool = Field(False, description="one is written right after each reset, and stays for good")
+    asynchronous: bool = Field(
+        True, description="training goes on while files are written, from a copy in the host's memory"
+    )
 
 
 class TelemetryConfig(Closed):
@@ -198,6 +159,9 @@ class TelemetryConfig(Closed):
     wandb_project: str | None = Field(None, description="null: no Weights & Biases")
     log_level: Literal["DEBUG", "INFO", "WARNING"] = "INFO"
     samples_per_step: int = Field(2, ge=0, description="completions written to samples.jsonl each step")
+    samples_per_validation_set: int = Field(
+        2, ge=0, description="completions of each set written to validation_samples.jsonl each validation"
+    )
 
 
 class ExportConfig(Closed):
@@ -222,7 +186,24 @@ class ProRLConfig(Closed):
     validation: ValidationConfig = ValidationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
+    alarms: AlarmsConfig = AlarmsConfig()
     export: ExportConfig = ExportConfig()
+
+    @model_validator(mode="after")
+    def _validation_has_a_score(self) -> ProRLConfig:
+        sets = self.data.held_out.values()
+        if sets and not any(source.weight for source in sets):
+            raise ValueError(
+                "every set of data.held_out has weight=0, so there is no overall score; give one a weight above 0"
+            )
+        most = max((source.samples_per_prompt or self.validation.samples_per_prompt for source in sets), default=None)
+        beyond = [k for k in self.validation.pass_at_k or () if most is not None and k > most]
+        if beyond:
+            raise ValueError(
+                f"validation.pass_at_k asks for k={beyond}, more than the {most} samples of any set; raise "
+                "validation.samples_per_prompt, or leave them out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _prompt_leaves_room(self) -> ProRLConfig:
@@ -242,6 +223,16 @@ class ProRLConfig(Closed):
                 raise ValueError(
                     f"stage {name!r}: source_weights names {', '.join(unknown)}, but data.sources has "
                     f"{', '.join(self.data.sources)}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _a_kl_limit_has_a_kl(self) -> ProRLConfig:
+        for name, stage in self.recipe.stages.items():
+            if stage.reset.kl_limit and not stage.kl_weight:
+                raise ValueError(
+                    f"stage {name!r} has reset.kl_limit={stage.reset.kl_limit:g} but kl_weight=0, so there is no "
+                    "reference and no KL; set a small kl_weight, or reset.kl_limit=null"
                 )
         return self
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 from nemo_prorl.config.schema import SamplingBudgetConfig
+from nemo_prorl.control import StopReason, never, until_asked
 from nemo_prorl.data.balance import BY_TOKENS, TrainingCost, balanced_parts
 from nemo_prorl.data.blend import Blend
 from nemo_prorl.data.prompt import Prompt
@@ -118,9 +119,10 @@ class Collector:
         budget: SamplingBudgetConfig,
         run_seed: int,
         cost: TrainingCost = BY_TOKENS,
+        stop_reason: StopReason = never,
     ) -> None:
         self._engine, self._pool, self._mixture, self._world = engine, pool, mixture, world
-        self._budget, self._run_seed, self._cost = budget, run_seed, cost
+        self._budget, self._run_seed, self._cost, self._stop_reason = budget, run_seed, cost, stop_reason
 
     def collect(self, stage: Stage, step: int) -> Collected:
         """This rank's share of the groups to train on in `step`.
@@ -128,6 +130,7 @@ class Collector:
         Raises:
             ConfigError: an update's groups can't be shared out evenly over data-parallel ranks.
             RolloutError: too few groups teach within `max_rounds`; or the engine, on any rank, misbehaves.
+            Stopped: some rank was asked to stop, and what was sampled is given up; on every rank.
             VerifierError: verifiers of a domain, on any rank, fail too often.
         """
         self._check_shares(stage)
@@ -228,7 +231,8 @@ class Collector:
 
     def _sample_once(self, draws: Sequence[Draw], sampling: SamplingParams) -> dict[int, Group]:
         answers: list[dict[int, tuple[Completion, Future[Verdict]]]] = [{} for _ in draws]
-        for index, sample, completion in self._engine.generate([draw.prompt for draw in draws], sampling):
+        sampled = self._engine.generate([draw.prompt for draw in draws], sampling)
+        for index, sample, completion in until_asked(sampled, self._stop_reason):
             answers[index][sample] = completion, self._pool.submit(draws[index].prompt, completion.text)
         groups = {}
         for draw, by_sample in zip(draws, answers, strict=True):

@@ -9,12 +9,14 @@ from tests.house.source import PACKAGE, ROOT, imports, imports_of, place, python
 # The lowest first. Within layer 0 each line may use those before it.
 LAYERS = (
     ("errors",),
-    ("plugins", "world"),
+    ("plugins", "world", "reset_requests"),
+    ("control",),
     ("data",),
     ("config",),
     ("algorithm", "verifiers", "weights", "recipe"),
-    ("megatron", "rollout", "telemetry"),
-    ("actor",),
+    ("megatron", "rollout", "run_state", "telemetry"),
+    ("actor", "cadence"),
+    ("saver",),
     ("evaluation", "analysis", "quickstart"),
     ("trainer", "sft"),
     ("build",),

@@ -10,7 +10,7 @@ from typing import Any
 
 from nemo_prorl.data.benchmarks.sets import GeneratedSet
 from nemo_prorl.data.prepare.files import read_lines
-from nemo_prorl.data.prepare.item_factory import Job, make_items
+from nemo_prorl.data.prepare.item_factory import ItemFactory, Job
 from nemo_prorl.data.prompt import Row
 from nemo_prorl.data.sources.base import question_key
 from nemo_prorl.data.sources.reasoning_gym import row_of_entry
@@ -49,7 +49,8 @@ def made_rows(
             made.append(names[job.path])
             log.info("evaluation set %s: %s is made, %d of %d tasks", name, made[-1], len(made), len(jobs))
 
-        make_items(list(jobs.values()), processes, done)
+        with ItemFactory(processes) as factory:
+            factory.make(list(jobs.values()), done)
         for task, job in jobs.items():
             entries = _different(job, wanted)
             if len(entries) < wanted:

@@ -85,6 +85,27 @@ class EvaluationSource(JsonlSource):
         super().__init__(name, path=str(kept))
 
 
+def evaluation_problems(
+    sets: Iterable[str] = tuple(EVALUATION_SETS), *, folder: str | None = None, cache: str | None = None
+) -> Iterator[tuple[str, Row]]:
+    """The problems of several sets, each with its set's name: what training data must not contain.
+
+    `folder` has downloaded files of each published set in a folder called as the set, or as its name on the hub; of a
+    set that isn't there, and without `folder`, the hub is asked.
+    """
+    for name in sets:
+        source = EvaluationSource(name, set=name, folder=_folder_in(folder, name), instruction=None, cache=cache)
+        yield from ((name, source.row(number)) for number in range(source.size))
+
+
+def _folder_in(folder: str | None, name: str) -> str | None:
+    chosen = _chosen(name, "set")
+    if folder is None or isinstance(chosen, GeneratedSet):
+        return None
+    there = [path for path in (Path(folder) / name, Path(folder) / chosen.hub) if path.is_dir()]
+    return str(there[0]) if there else None
+
+
 def _chosen(name: str, setting: str) -> PublishedSet | GeneratedSet:
     if name not in EVALUATION_SETS:
         nearest = get_close_matches(name, EVALUATION_SETS, n=1)

@@ -71,16 +71,24 @@ def shares_in(blend: Blend, streams: Sequence[Stream]) -> list[float]:
     if blend.source_weights:
         _refuse_strangers("source_weights", blend.source_weights, {stream.source_name for stream in streams})
         shares = [blend.source_weights.get(stream.source_name, 0.0) * stream.part for stream in streams]
-    if not blend.domain_weights:
-        return shares
+    shares = [
+        0.0 if stream.domain in blend.exclude_domains else share for stream, share in zip(streams, shares, strict=True)
+    ]
     totals: dict[str, float] = {}
     for stream, share in zip(streams, shares, strict=True):
         if share > 0:
             totals[stream.domain] = totals.get(stream.domain, 0.0) + share
-    _refuse_strangers("domain_weights", blend.domain_weights, totals)
-    wanted = {domain: blend.domain_weights.get(domain, 0.0) for domain in totals}
+    if not totals:
+        raise DataError(
+            f"the stage excludes {', '.join(sorted(blend.exclude_domains))}, which is all that its sources have; "
+            "exclude fewer domains, or add sources"
+        )
+    if not blend.domain_weights:
+        return shares
+    weights = {domain: w for domain, w in blend.domain_weights.items() if domain not in blend.exclude_domains}
+    _refuse_strangers("domain_weights", weights, totals)
     return [
-        wanted[stream.domain] * share / totals[stream.domain] if share > 0 else 0.0
+        weights.get(stream.domain, 0.0) * share / totals[stream.domain] if share > 0 else 0.0
         for stream, share in zip(streams, shares, strict=True)
     ]
 

@@ -1,15 +1,17 @@
 """Every evaluation set: from records as they are published to answers that are right, and to none that is wrong."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
 import pytest
 
 from nemo_prorl.data.benchmarks.sets import EVALUATION_SETS, GENERATED, PUBLISHED
-from nemo_prorl.data.benchmarks.source import EvaluationSource
+from nemo_prorl.data.benchmarks.source import EvaluationSource, evaluation_problems
 from nemo_prorl.data.mixture import held_out
 from nemo_prorl.data.quality.answers import right_response
+from nemo_prorl.data.quality.contamination import Contamination
 from nemo_prorl.data.sources import SOURCES
 from nemo_prorl.data.sources.base import Source
 from nemo_prorl.errors import ConfigError, DataError
@@ -160,6 +162,22 @@ def test_a_config_makes_held_out_problems_of_it(opened, tokenizer, tmp_path):
     made = configured({**knobs, "cache": str(tmp_path)}, SOURCES, "data.held_out.aime")("aime")
     prompts = held_out({"aime": made}, tokenizer, problems_per_task=24, max_prompt_tokens=400)
     assert [prompt.task for prompt in prompts] == ["aime_2024"] * 2
+
+
+def test_the_problems_of_all_sets_are_what_training_must_not_contain(tmp_path):
+    downloaded = tmp_path / "downloaded"
+    downloaded.mkdir()
+    for name in ("aime_2024", "humaneval_plus"):
+        (downloaded / name).symlink_to(folder_of(name))
+    (downloaded / "PRIME-RL").mkdir()
+    (downloaded / "PRIME-RL" / "Eurus-2-RL-Data").symlink_to(FIXTURES / "prime")
+    sets = ("aime_2024", "humaneval_plus", "taco", "apps")
+    problems = list(evaluation_problems(sets, folder=str(downloaded), cache=str(tmp_path / "cache")))
+    assert [name for name, _ in problems] == ["aime_2024", "aime_2024", "humaneval_plus", "taco", "apps"]
+    contamination = Contamination(problems)
+    asked = problems[0][1]
+    leaked = replace(asked, messages=({"role": "user", "content": f"{asked.messages[0]['content']}\n\n{BOXED}"},))
+    assert f"of {asked.uid} of aime_2024" in contamination.judge(leaked)
 
 
 def test_an_unknown_set_is_refused_with_the_nearest(tmp_path):

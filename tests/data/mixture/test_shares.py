@@ -52,15 +52,25 @@ def test_a_stages_source_weights_take_the_place_of_the_sources_own(sources):
 
 def test_domain_weights_hold_among_the_sources_that_are_drawn(sources):
     """Half code, half math; of math `small` has 0.18 to 0.1 of `large`."""
-    found = shares(sources, blend=Blend({"code": 1, "math": 1}, {"large": 1, "small": 9}))
+    found = shares(sources, blend=Blend({"code": 1, "math": 1}, source_weights={"large": 1, "small": 9}))
     assert found == pytest.approx({"large/math": 0.5 * 0.1 / 0.28, "small/code": 0.5, "small/math": 0.5 * 0.18 / 0.28})
+
+
+def test_an_excluded_domain_is_not_drawn_whatever_the_weights(sources):
+    without = frozenset({"code"})
+    expected = {"large/math": 0.5 / 0.6, "small/code": 0.0, "small/math": 0.1 / 0.6}
+    assert shares(sources, blend=Blend(exclude_domains=without)) == pytest.approx(expected)
+    weighted = Blend({"code": 5, "math": 1}, exclude_domains=without)
+    assert shares(sources, blend=weighted) == pytest.approx(expected)
+    with pytest.raises(DataError, match=r"the stage excludes code, math, which is all that its sources have"):
+        shares(sources, blend=Blend(exclude_domains=frozenset({"code", "math"})))
 
 
 def test_weights_for_what_is_not_drawn_are_refused(sources):
     with pytest.raises(DataError, match=r"source_weights draws from 'other', but there are only large, small"):
         shares(sources, blend=Blend(source_weights={"other": 1.0}))
     with pytest.raises(DataError, match=r"'code', but no source has such problems; the sources have math"):
-        shares(sources, blend=Blend({"code": 1.0}, {"large": 1.0}))
+        shares(sources, blend=Blend({"code": 1.0}, source_weights={"large": 1.0}))
     with pytest.raises(DataError, match=r"source_weights={'large': 0.0} draws from no source"):
         shares(sources, blend=Blend(source_weights={"large": 0.0}))
 
