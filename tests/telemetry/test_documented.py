@@ -16,6 +16,7 @@ PLACES = (
     *("alarm", "data", "kl", "optimizer", "policy", "reset", "reset_effect", "reward", "rollout", "sft", "shaping"),
     *("stage", "time", "validation", "verifier"),
 )
+NO_METRICS = tuple(f"nemo_prorl/{folder}/" for folder in ("commands", "config", "data", "verifiers/sandbox"))
 METRIC = re.compile(rf"({'|'.join(PLACES)})/[\w/*]*[a-z\d*]")
 
 
@@ -26,7 +27,7 @@ def named_metrics() -> dict[str, str]:
     """
     found = {}
     for file in python_files(PACKAGE):
-        if "/commands/" in place(file) or "/data/" in place(file) or "/verifiers/sandbox" in place(file):
+        if place(file).startswith(NO_METRICS) and not place(file).startswith("nemo_prorl/data/mixture"):
             continue
         for node in ast.walk(tree(file)):
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("timer"):
