@@ -22,6 +22,7 @@ examples:
   torchrun --nproc-per-node 2 -m nemo_prorl train recipe=tiny model.path=FOLDER run.dir=runs/second \
       megatron.tensor_parallel_size=2
   prorl sft sft=jsonl sft.source.path=FILE model.path=FOLDER
+  prorl data prepare only=[reasoning_gym]             the paper's sources as files; also: inspect, validate
   prorl verify responses.jsonl --output rewards.jsonl
   prorl stop runs/first                               a live run saves and ends; the same command goes on
   prorl doctor sandbox                                whether programs of a model can be run here
@@ -45,6 +46,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command("nemo_prorl.commands.train", "prolonged reinforcement learning", settings=True),
     "sft": Command("nemo_prorl.commands.sft", "a cold start on demonstrations", settings=True),
+    "data": Command("nemo_prorl.commands.data", "problems to train on: prepare, inspect, validate"),
     "convert": Command("nemo_prorl.commands.convert", "between Hugging Face folders and Megatron checkpoints"),
     "verify": Command("nemo_prorl.commands.verify", "rewards for responses that are in a file"),
     "stop": Command("nemo_prorl.commands.stop", "have a live run save and end, to be resumed"),

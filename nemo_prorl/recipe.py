@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from nemo_prorl.data.blend import AS_THE_DATA_SAY, Blend
 from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.errors import CheckpointError, ConfigError
 
@@ -67,8 +68,7 @@ class Stage:
     """Settings of one stretch of training.
 
     A step samples until `prompts_per_step` groups teach, and updates the policy once for every `prompts_per_update`
-    of them. `domain_weights` says how often a domain is drawn; empty means as the data mixture says. None of
-    `exclude_domains` is drawn, whatever the weights. `kl_weight` is beta; 0 leaves the reference unused.
+    of them. `blend` says what is drawn. `kl_weight` is beta; 0 leaves the reference unused.
     `shapings` change rewards before advantages are taken, in order, by name; see `algorithm.shaping`. The stage is over
     after `steps` steps, or when one of `end_rules` says so.
     """
@@ -79,8 +79,7 @@ class Stage:
     prompts_per_update: int
     sampling: SamplingParams
     kl_weight: float
-    domain_weights: Mapping[str, float] = field(default_factory=dict)
-    exclude_domains: frozenset[str] = frozenset()
+    blend: Blend = AS_THE_DATA_SAY
     shapings: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     end_rules: tuple[Rule, ...] = ()
     resets: Resets = Resets()

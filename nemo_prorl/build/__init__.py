@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +30,7 @@ from nemo_prorl.config.schema import (
     SFTConfig,
 )
 from nemo_prorl.config.verifiers import VerifierPoolConfig
-from nemo_prorl.data.mixture import Mixture, Objection, question_keys
+from nemo_prorl.data.mixture import Avoidance, Mixture, Objection, Weighting, question_keys
 from nemo_prorl.data.sources import SOURCES
 from nemo_prorl.data.sources.base import Source
 from nemo_prorl.data.sources.demonstrations import DEMONSTRATIONS
@@ -76,7 +77,8 @@ def training(config: ProRLConfig, run: Run) -> Iterator[ProRLTrainer]:
     tokenizer = Tokenizer.load(Path(config.model.path))
     with ExitStack() as stack:
         pool = stack.enter_context(verifier_pool(config.verifiers))
-        mixture, validation_sets = data_from(config, tokenizer, pool.objection)
+        read_ahead = stack.enter_context(ThreadPoolExecutor(1, "read-ahead"))
+        mixture, validation_sets = data_from(config, tokenizer, pool.objection, read_ahead)
         engine = stack.enter_context(_open_engine(config, architecture))
         world = engine.runtime.world
         control = run.join(world)
@@ -222,17 +224,23 @@ def loss_from(loss: LossConfig) -> PolicyLoss:
     )
 
 
-def data_from(config: ProRLConfig, tokenizer: Tokenizer, objection: Objection) -> tuple[Mixture, list[ValidationSet]]:
+def data_from(
+    config: ProRLConfig, tokenizer: Tokenizer, objection: Objection, executor: Executor | None = None
+) -> tuple[Mixture, list[ValidationSet]]:
     """The training mixture, without the validation problems, and those; neither has what can't be judged."""
-    sets = held_out_from(config, tokenizer, objection)
+    data, sets = config.data, held_out_from(config, tokenizer, objection)
     mixture = Mixture(
-        {name: (_source(name, source, "sources"), source.weight) for name, source in config.data.sources.items()},
+        {name: (_source(name, source, "sources"), source.weight) for name, source in data.sources.items()},
         tokenizer,
         seed=config.run.seed,
-        max_prompt_tokens=config.data.max_prompt_tokens,
-        long_prompts=config.data.long_prompts,
+        max_prompt_tokens=data.max_prompt_tokens,
+        long_prompts=data.long_prompts,
         exclude=question_keys(prompt for one in sets for prompt in one.prompts),
         objection=objection,
+        weighting=Weighting(by_size=data.weighting == "by_size", temperature=data.weighting_temperature),
+        max_epochs={name: source.max_epochs for name, source in data.sources.items() if source.max_epochs},
+        avoidance=Avoidance(**data.avoid.model_dump()),
+        executor=executor,
     )
     return mixture, sets
 

@@ -10,6 +10,7 @@ from nemo_prorl.algorithm.reset import AtEntry, EveryKSteps, KLAbove, OnRequest,
 from nemo_prorl.algorithm.shaping import SHAPINGS
 from nemo_prorl.config.choice import as_knobs
 from nemo_prorl.config.stage import EndConfig, ResetConfig, StageConfig
+from nemo_prorl.data.blend import Blend
 from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.plugins import configured
 from nemo_prorl.recipe import Recipe, Resets, Rule, Stage
@@ -35,8 +36,12 @@ def _stage(name: str, stage: StageConfig) -> Stage:
             top_k=stage.top_k,
         ),
         kl_weight=stage.kl_weight,
-        domain_weights={str(domain): weight for domain, weight in stage.domain_weights.items()},
-        exclude_domains=frozenset(stage.exclude_domains),
+        blend=Blend(
+            domain_weights={str(domain): weight for domain, weight in stage.domain_weights.items()},
+            exclude_domains=frozenset(stage.exclude_domains),
+            source_weights=dict(stage.source_weights),
+            pass_rates=stage.pass_rate_band,
+        ),
         shapings={
             label: configured(as_knobs(shaping), SHAPINGS, f"recipe.stages.{name}.shaping.{label}")
             for label, shaping in stage.shaping.items()

@@ -10,10 +10,11 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from nemo_prorl.config.alarms import AlarmsConfig
-from nemo_prorl.config.choice import Choice, SourceConfig
+from nemo_prorl.config.choice import Choice
 from nemo_prorl.config.closed import Closed
+from nemo_prorl.config.data import DataConfig
 from nemo_prorl.config.stage import RecipeConfig
-from nemo_prorl.config.validation import HeldOutConfig, ValidationConfig
+from nemo_prorl.config.validation import ValidationConfig
 from nemo_prorl.config.verifiers import VerifierPoolConfig
 
 
@@ -145,17 +146,6 @@ class SamplingBudgetConfig(Closed):
     )
 
 
-class DataConfig(Closed):
-    sources: dict[str, SourceConfig] = Field(min_length=1)
-    held_out: dict[str, HeldOutConfig] = Field(
-        default={}, description="for validation; excluded from the training draws"
-    )
-    max_prompt_tokens: int = Field(1024, ge=1)
-    long_prompts: Literal["error", "skip"] = Field(
-        "error", description="what to do with a prompt over max_prompt_tokens"
-    )
-
-
 class CheckpointConfig(Closed):
     """When a checkpoint is written, and which of them stay. One that stays for several reasons counts for each."""
 
@@ -231,6 +221,17 @@ class ProRLConfig(Closed):
                 raise ValueError(
                     f"data.max_prompt_tokens={self.data.max_prompt_tokens} leaves no room for a response in stage "
                     f"{name!r} with context_tokens={stage.context_tokens}; choose less than {stage.context_tokens}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _stages_draw_from_sources(self) -> ProRLConfig:
+        for name, stage in self.recipe.stages.items():
+            unknown = sorted(set(stage.source_weights) - set(self.data.sources))
+            if unknown:
+                raise ValueError(
+                    f"stage {name!r}: source_weights names {', '.join(unknown)}, but data.sources has "
+                    f"{', '.join(self.data.sources)}"
                 )
         return self
 

@@ -86,6 +86,12 @@ class StageConfig(Closed):
     domain_weights: dict[Domain, Annotated[float, Field(ge=0)]] = Field(
         default={}, description="empty: as the data says"
     )
+    source_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default={}, description="share of each of data.sources; empty: their own weights"
+    )
+    pass_rate_band: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]] | None = Field(
+        None, description="lowest and highest pass rate so far of what is drawn; null: as data.avoid says"
+    )
     exclude_domains: list[Domain] = Field(default=[], description="not drawn in this stage, whatever the weights")
     shaping: dict[str, Choice | None] = Field(
         default={}, description="what rewards become before advantages are taken, in this order; null: that one is off"
@@ -99,6 +105,12 @@ class StageConfig(Closed):
                 f"prompts_per_step={self.prompts_per_step} must be a multiple of "
                 f"prompts_per_update={self.prompts_per_update}: every update trains on equally many groups"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _the_band_is_one(self) -> StageConfig:
+        if self.pass_rate_band is not None and self.pass_rate_band[0] > self.pass_rate_band[1]:
+            raise ValueError(f"pass_rate_band={list(self.pass_rate_band)} is [lowest, highest]; swap the two")
         return self
 
 

@@ -19,6 +19,7 @@ class GroupSummary:
     """A group without its tokens. `draw` counts the prompts of a step, of all ranks together, from 0."""
 
     draw: int
+    uid: str
     domain: str
     teaches: bool
     rewards: tuple[float, ...]
@@ -28,10 +29,17 @@ class GroupSummary:
     outcomes: tuple[Outcome, ...]
     repetitions: tuple[float, ...]
 
+    @property
+    def judged_rewards(self) -> tuple[float, ...]:
+        """Those that say something about the problem: a verifier's own failure doesn't."""
+        pairs = zip(self.rewards, self.outcomes, strict=True)
+        return tuple(reward for reward, outcome in pairs if outcome in ("scored", "no_answer"))
+
     @classmethod
     def of(cls, draw: int, group: Group) -> GroupSummary:
         return cls(
             draw,
+            group.prompt.uid,
             group.prompt.domain,
             group.teaches,
             group.rewards,

@@ -8,7 +8,7 @@ from nemo_prorl.rollout.summary import GroupSummary, merged_pool_metrics, sampli
 def summary(draw: int, domain: str, rewards: tuple[float, float], **settings) -> GroupSummary:
     known = {"response_tokens": (10, 20), "finish_reasons": ("stop", "stop"), "outcomes": ("scored", "scored")}
     known |= {"prompt_tokens": 5, "repetitions": (0.0, 0.0)}
-    return GroupSummary(draw, domain, max(rewards) > min(rewards), rewards, **known | settings)
+    return GroupSummary(draw, f"p{draw}", domain, max(rewards) > min(rewards), rewards, **known | settings)
 
 
 def test_sampled_and_kept_rewards_are_told_apart():
@@ -87,3 +87,10 @@ def test_pool_metrics_of_ranks_add_up_but_for_times_and_fractions():
         "verifier/math/error_fraction": pytest.approx(0.2),
         "time/x": 2.0,
     }
+
+
+def test_what_a_verifier_failed_to_judge_says_nothing_about_the_problem():
+    judged = summary(0, "math", (1.0, 0.0), outcomes=("scored", "no_answer")).judged_rewards
+    assert judged == (1.0, 0.0)
+    assert summary(0, "math", (1.0, 0.0), outcomes=("scored", "timeout")).judged_rewards == (1.0,)
+    assert summary(0, "math", (0.0, 0.0), outcomes=("error", "timeout")).judged_rewards == ()
