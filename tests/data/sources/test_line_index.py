@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nemo_prorl.data.sources import line_index, lines
-from nemo_prorl.data.sources.jsonl import JsonlSource
+from nemo_prorl.data.sources.jsonl import JsonlSource, RowFormat
 from nemo_prorl.errors import DataError
 
 
@@ -32,13 +32,13 @@ def every_file_is_large(monkeypatch, tmp_path):
 def checks(monkeypatch):
     """How many rows have been checked, from here on."""
     counted = Counter()
-    checked = JsonlSource._tags
+    checked = RowFormat.tags
 
     def count(self, where, raw):
         counted["rows"] += 1
         return checked(self, where, raw)
 
-    monkeypatch.setattr(JsonlSource, "_tags", count)
+    monkeypatch.setattr(RowFormat, "tags", count)
     return counted
 
 
