@@ -31,6 +31,15 @@ class RunConfig(Closed):
         10, ge=0, description="begin to stop so long before max_hours, or the Slurm job's end, whichever comes first"
     )
 
+    @model_validator(mode="after")
+    def _there_is_time_to_train(self) -> RunConfig:
+        if self.max_hours is not None and 60 * self.max_hours <= self.stop_margin_minutes:
+            raise ValueError(
+                f"max_hours={self.max_hours:g} are not more than stop_margin_minutes={self.stop_margin_minutes:g}, so "
+                "every start would stop before its first step; raise the one or lower the other"
+            )
+        return self
+
 
 class ModelConfig(Closed):
     path: str = Field(

@@ -129,6 +129,9 @@ def test_the_revision_is_that_of_the_source_if_it_is_under_git(tmp_path):
     assert source_revision(package) == f"{revision} + changes"
 
 
-def test_a_time_limit_is_more_than_nothing():
+def test_a_time_limit_leaves_time_to_train():
     with pytest.raises(ValueError, match="greater than 0"):
         RunConfig(max_hours=0)
+    with pytest.raises(ValueError, match="every start would stop before its first step"):
+        RunConfig(max_hours=0.5, stop_margin_minutes=30)
+    assert RunConfig(max_hours=0.5, stop_margin_minutes=29).max_hours == 0.5

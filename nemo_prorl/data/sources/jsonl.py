@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from nemo_prorl.data.prompt import DOMAINS, Domain, Row
 from nemo_prorl.data.sources.base import Message, as_messages, digest
@@ -28,6 +28,24 @@ FIELDS = (
     *("messages", "problem", "prompt"),  # one of them
     *("reference", "answer"),  # one of them
 )
+
+
+class CheckedRows(Protocol):
+    """The objects of a file by number, each of which has been checked."""
+
+    @property
+    def tasks(self) -> tuple[str, ...]: ...
+
+    @property
+    def numbers_of_domains(self) -> Mapping[str, Sequence[int]]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+
+    def where(self, index: int) -> str:
+        """Where one stands, for messages."""
+        ...
 
 
 class JsonlSource:
@@ -54,21 +72,24 @@ class JsonlSource:
     ) -> None:
         self.name = name
         self._format = RowFormat(name, domain, task, verifier, instruction, system_prompt)
-        reading = json.dumps(["problems", name, domain, task, verifier])
-        self._lines = JsonLines(path, f"data source {name!r}, path", self._format.tags, reading)
-        self.tasks = self._lines.tasks
+        self._rows = self._open(path, f"data source {name!r}, path")
+        self.tasks = self._rows.tasks
 
     @property
     def size(self) -> int:
-        return len(self._lines)
+        return len(self._rows)
 
     @property
     def domains(self) -> Mapping[str, Sequence[int] | None]:
-        return self._lines.numbers_of_domains
+        return self._rows.numbers_of_domains
 
     def row(self, index: int) -> Row:
-        raw = self._lines[index]
-        return self._format.row(self._lines.where(index), raw)
+        raw = self._rows[index]
+        return self._format.row(self._rows.where(index), raw)
+
+    def _open(self, path: str, setting: str) -> CheckedRows:
+        reading = json.dumps(["problems", self.name, self._format.domain, self._format.task, self._format.verifier])
+        return JsonLines(path, setting, self._format.tags, reading)
 
 
 class RowFormat(NamedTuple):

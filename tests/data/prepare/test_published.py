@@ -2,6 +2,9 @@
 
 import gzip
 import json
+import os
+import subprocess
+import sys
 
 import datasets
 import pyarrow
@@ -12,6 +15,9 @@ from nemo_prorl.data.prepare.base import Card
 from nemo_prorl.data.prepare.passes import Rejection
 from nemo_prorl.data.prepare.published import PublishedRecords, chosen, from_folder, from_hub
 from nemo_prorl.errors import DataError
+from tests.data.prepare.conftest import FIXTURES
+from tests.data.prepare.hub_server import hub_server
+from tests.house.source import ROOT
 
 CARD = Card(title="Some set", domain="math", licence="MIT", paper_problems=1, hub="someone/some-set")
 RECORDS = [{"problem": f"number {i}?", "answer": str(i), "nested": {"n": [i]}} for i in range(7)]
@@ -122,6 +128,49 @@ def test_a_file_that_breaks_off_says_how_far_it_was_read(tmp_path):
 def test_a_folder_that_is_not_there_is_told(tmp_path):
     with pytest.raises(DataError, match="of Some set isn't there"):
         from_folder(CARD, tmp_path / "missing", None)
+
+
+@pytest.mark.processes
+def test_the_hub_is_read_at_one_commit_and_at_that_one_ever_after(tmp_path):
+    """The newest is asked for once. In a process, for the address of the hub is read at import."""
+    as_parquet(tmp_path / "rows.parquet")
+    llama = FIXTURES / "llama_nemotron_if" / "instruction_following.jsonl"
+    files = {
+        "agentica-org/DeepScaleR-Preview-Dataset": {
+            "README.md": b"---",
+            "deepscaler.json": (FIXTURES / "deepscaler" / "deepscaler.json").read_bytes(),
+        },
+        "nvidia/Llama-Nemotron-Post-Training-Dataset": {
+            "RL/instruction_following/instruction_following.jsonl": llama.read_bytes(),
+            "SFT/chat/chat.jsonl": b"not to be read",
+        },
+        "someone/some-set": {"data/train-0-of-1.parquet": (tmp_path / "rows.parquet").read_bytes()},
+    }
+    program = f"""
+from nemo_prorl.cli import main
+from nemo_prorl.data.prepare.published import from_hub
+from tests.data.prepare.test_published import CARD, RECORDS, read
+for _ in range(2):
+    only = "only=[deepscaler,llama_nemotron_if]"
+    assert main(["data", "prepare", only, "quality.own_reference=[]", {f"folder={tmp_path / 'prepared'}"!r}]) == 0
+assert [record for record, _ in read(from_hub(CARD, None, None))] == RECORDS
+"""
+    with hub_server(files) as hub:
+        settings = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(
+            command, cwd=ROOT, env={**os.environ, **settings}, capture_output=True, text=True, timeout=300
+        )
+    assert done.returncode == 0, done.stderr
+    assert set(hub.newest.values()) == {1}
+    assert set(hub.read) == {
+        "agentica-org/DeepScaleR-Preview-Dataset@111/deepscaler.json",
+        "nvidia/Llama-Nemotron-Post-Training-Dataset@111/RL/instruction_following/instruction_following.jsonl",
+        "someone/some-set@111/data/train-0-of-1.parquet",
+    }
+    manifest = json.loads((tmp_path / "prepared" / "deepscaler.manifest.json").read_text())
+    assert manifest["identity"]["origin"]["revision"] == "1" * 40
+    assert manifest["files"]["deepscaler.jsonl"]["rows"] == 5
 
 
 def test_without_a_network_the_hub_says_what_to_do(monkeypatch):
