@@ -17,6 +17,7 @@ BENCHMARKS = {
     "memory": "benchmarks.memory:MEMORY",  # the same at a vocabulary of 32k and long responses
     "logprobs": "benchmarks.logprobs:LOGPROBS",  # from hidden states, against whole logits
     "packing": "benchmarks.packing:PACKING",  # against padded rows
+    "costs": "benchmarks.costs:COSTS",  # of rows by their length, for sharing them out
     "levers": "benchmarks.levers:LEVERS",  # what trades memory for time
     "scaling": "benchmarks.scaling:SCALING",  # with tokens, vocabulary, group size, ranks
     "converters": "benchmarks.converters:CONVERTERS",  # against cp

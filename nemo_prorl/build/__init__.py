@@ -112,7 +112,7 @@ def training(config: ProRLConfig, run: Run) -> Iterator[ProRLTrainer]:
             budget=config.sampling,
             run_seed=config.run.seed,
             cost=replace(
-                training_cost(architecture),
+                training_cost(architecture, config.megatron.attention_cost),
                 shares_prompt=packer_of(config.megatron, uses_te=engine.model.uses_te).shares,
             ),
             stop_reason=control.stop_reason,

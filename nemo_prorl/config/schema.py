@@ -66,6 +66,12 @@ class MegatronConfig(Closed):
         True,
         description="compute a group's prompt once (not with Transformer Engine, context parallelism or packing=false)",
     )
+    attention_cost: float = Field(
+        1.0,
+        gt=0,
+        description="time of one of attention's operations, in those of matrix products, by which groups are shared "
+        "out evenly to data-parallel ranks; `python -m benchmarks costs` measures it",
+    )
     recompute: Literal["none", "selective", "full"] = Field(
         "none", description="what the backward pass computes again: nothing, core attention, or every layer"
     )

@@ -62,7 +62,7 @@ def test_the_index_is_mapped_and_not_read(tmp_path):
     path = tmp_path / "rows.jsonl"
     write(path, rows_of(50))
     JsonlSource("f", path=str(path))
-    assert isinstance(JsonlSource("f", path=str(path))._lines._offsets, np.memmap)
+    assert isinstance(JsonlSource("f", path=str(path))._rows._offsets, np.memmap)
 
 
 def test_other_settings_have_another_index(tmp_path, checks):
