@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 from torch import Tensor
 
 from nemo_prorl.errors import WeightsError
 
 
-class Place(NamedTuple):
-    """Where an engine keeps a tensor: `shape` is that of the tensor in the stream, `target` has as many numbers."""
-
-    target: Tensor
-    shape: tuple[int, ...]
-
-
-def refit(places: Mapping[str, Place], stream: Iterable[tuple[str, Tensor]], *, optional: Collection[str] = ()) -> None:
+def refit(
+    places: Mapping[str, Tensor], stream: Iterable[tuple[str, Tensor]], *, optional: Collection[str] = ()
+) -> None:
     """Copy every tensor of `stream` to its place, to the stream's end: other ranks may be taking part in it.
 
     Raises:
@@ -29,11 +23,10 @@ def refit(places: Mapping[str, Place], stream: Iterable[tuple[str, Tensor]], *, 
         missing.discard(name)
         if name not in places:
             unknown.append(name)
-        elif tuple(tensor.shape) != places[name].shape:
-            misshapen.append(f"{name} is {tuple(tensor.shape)} instead of {places[name].shape}")
+        elif tensor.shape != places[name].shape:
+            misshapen.append(f"{name} is {tuple(tensor.shape)} instead of {tuple(places[name].shape)}")
         else:
-            target = places[name].target
-            target.copy_(tensor.reshape(target.shape))
+            places[name].copy_(tensor)
     _refuse_unless_complete(sorted(missing), unknown, misshapen)
 
 

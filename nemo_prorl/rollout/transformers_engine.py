@@ -19,7 +19,7 @@ from nemo_prorl.errors import RolloutError, WeightsError
 from nemo_prorl.rollout.decoding import Decoding, batches, check_room
 from nemo_prorl.rollout.engine import Sampled
 from nemo_prorl.rollout.kv_cache import KeyValueCache
-from nemo_prorl.rollout.refit import Place, refit
+from nemo_prorl.rollout.refit import refit
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -50,8 +50,11 @@ class TransformersEngine:
     def load_weights(self, stream: Iterable[tuple[str, Tensor]]) -> None:
         """See `RolloutEngine.load_weights`. With tied embeddings `lm_head.weight` may be left out."""
         self._loaded = False
-        places = {name: Place(tensor, tuple(tensor.shape)) for name, tensor in self._model.state_dict().items()}
-        refit(places, stream, optional=["lm_head.weight"] if self._model.config.tie_word_embeddings else [])
+        refit(
+            self._model.state_dict(),
+            stream,
+            optional=["lm_head.weight"] if self._model.config.tie_word_embeddings else [],
+        )
         self._loaded = True
 
     def generate(self, prompts: Sequence[Prompt], sampling: SamplingParams) -> Iterator[Sampled]:
@@ -115,4 +118,3 @@ def _empty_model(folder: Path, dtype: torch.dtype) -> Any:
         )
     model.tie_weights()
     return model.eval().requires_grad_(False)
-

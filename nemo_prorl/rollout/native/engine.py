@@ -10,7 +10,6 @@ from typing import Annotated
 import numpy as np
 import torch
 from pydantic import Field
-from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from nemo_prorl.data.prompt import Prompt
@@ -21,6 +20,7 @@ from nemo_prorl.rollout.decoding import check_room, jobs_of
 from nemo_prorl.rollout.engine import Sampled
 from nemo_prorl.rollout.native.decoder import Decoder
 from nemo_prorl.rollout.native.generation import Generation
+from nemo_prorl.rollout.native.kernels import compiled
 from nemo_prorl.rollout.native.weights import DecoderWeights
 from nemo_prorl.weights.architecture import Architecture
 
@@ -47,7 +47,7 @@ class NativeEngine:
         self._weights = DecoderWeights(Architecture.read(model_path))
         self._stop_V = np.zeros(self._weights.of.vocab_size, dtype=np.bool_)
         self._stop_V[[i for i in tokenizer.stop_ids if i < len(self._stop_V)]] = True
-        self._blas = ThreadpoolController()
+        self._kernels = compiled()
         self._loaded = False
 
     def load_weights(self, stream: Iterable[tuple[str, Tensor]]) -> None:
@@ -70,9 +70,6 @@ class NativeEngine:
         jobs = jobs_of(prompts, sampling)
         if not jobs:
             return
-        # Products that numpy is given are too small for threads; torch's own number of threads holds for the others.
-        with self._blas.limit(limits=1, user_api="blas"):
-            for decoded in Generation(
-                Decoder(self._weights), jobs, sampling, stop_V=self._stop_V, most_rows=self._most_rows
-            ):
-                yield decoded.sampled(self._tokenizer)
+        decoder = Decoder(self._weights, self._kernels)
+        for decoded in Generation(decoder, jobs, sampling, stop_V=self._stop_V, most_rows=self._most_rows):
+            yield decoded.sampled(self._tokenizer)

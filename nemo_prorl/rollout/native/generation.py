@@ -1,6 +1,7 @@
 """The sampling loop: rows that are finished leave the batch, and jobs that wait come in.
 
-Letters: B rows under generation, T tokens of the longest response there can be, V vocabulary.
+Letters: R rows that there is room for, B of them under generation, T tokens of the longest response there can be, V
+vocabulary.
 """
 
 from __future__ import annotations
@@ -14,53 +15,13 @@ from torch import Tensor
 
 from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.rollout.decoding import Decoded, Job, check_finite
-from nemo_prorl.rollout.native.attention import ResponseCache
+from nemo_prorl.rollout.native.cache import ResponseCache
 from nemo_prorl.rollout.native.decoder import Decoder
 from nemo_prorl.rollout.native.prompts import ReadPrompt, read_prompts
+from nemo_prorl.rollout.native.weights import rotary_turns
 from nemo_prorl.rollout.token_draw import draw_tokens, uniform_stream
 
-CHANGE_AT = 8  # rows leave and come when an eighth of the batch is done: those that stay are copied together then
-
-
-class Rows:
-    """What is known of each row under generation, besides its keys and values. `done_B` rows are in it until `keep`."""
-
-    def __init__(self, longest: int) -> None:
-        self.jobs: list[Job] = []
-        self.drawn_B = np.empty(0, dtype=np.int64)
-        self.last_B = np.empty(0, dtype=np.int64)
-        self.done_B = np.empty(0, dtype=np.bool_)
-        self.tokens_BT = np.empty((0, longest), dtype=np.int32)
-        self.logprobs_BT = np.empty((0, longest), dtype=np.float32)
-        self.uniform_BT = np.empty((0, longest), dtype=np.float32)
-        self._derive()
-
-    def __len__(self) -> int:
-        return len(self.jobs)
-
-    def keep(self, kept_B: NDArray[np.bool_]) -> None:
-        """Only these go on; their order stays."""
-        self.jobs = [job for job, kept in zip(self.jobs, kept_B, strict=True) if kept]
-        for name in ("drawn_B", "last_B", "done_B", "tokens_BT", "logprobs_BT", "uniform_BT"):
-            setattr(self, name, getattr(self, name)[kept_B])
-        self._derive()
-
-    def append(self, jobs: Sequence[Job], *, greedy: bool) -> None:
-        """New ones, after all others."""
-        uniform_BT = np.zeros((len(jobs), self.uniform_BT.shape[1]), dtype=np.float32)
-        for row, job in enumerate(jobs):
-            if not greedy:
-                uniform_BT[row, : job.room] = uniform_stream(job.seed, job.room)
-        self.jobs = [*self.jobs, *jobs]
-        self.uniform_BT = np.concatenate([self.uniform_BT, uniform_BT])
-        for name in ("drawn_B", "last_B", "done_B", "tokens_BT", "logprobs_BT"):
-            old = getattr(self, name)
-            setattr(self, name, np.concatenate([old, np.zeros((len(jobs), *old.shape[1:]), dtype=old.dtype)]))
-        self._derive()
-
-    def _derive(self) -> None:
-        self.room_B = np.array([job.room for job in self.jobs], dtype=np.int64)
-        self.prompt_length_B = np.array([len(job.token_ids) for job in self.jobs], dtype=np.int64)
+ADMIT_AT = 8  # jobs come in when an eighth of the rows is free: prompts are read faster together
 
 
 class Generation:
@@ -75,42 +36,48 @@ class Generation:
         stop_V: NDArray[np.bool_],
         most_rows: int,
     ) -> None:
-        self._decoder, self._sampling, self._stop_V, self._most_rows = decoder, sampling, stop_V, most_rows
-        self._waiting = list(jobs)[::-1]
-        longest = max(job.room for job in jobs)
-        self._rows = Rows(longest)
-        self._cache = ResponseCache(decoder.of, min(most_rows, len(jobs)), longest)
-        self._rotation_PD = decoder.rotations(max(len(job.token_ids) + job.room for job in jobs))
+        self._decoder, self._sampling, self._stop_V = decoder, sampling, stop_V
+        self._waiting = list(reversed(jobs))
+        rows, longest = min(most_rows, len(jobs)), max(job.room for job in jobs)
+        self._turn_PD = rotary_turns(decoder.of, max(len(job.token_ids) + job.room for job in jobs))
+        self._cache = ResponseCache(decoder.of, decoder.kernels, rows, longest)
         self._newest_prompt: tuple[int, ReadPrompt] | None = None  # its samples may come in at several times
+        self._job_R: list[Job | None] = [None] * rows
+        self._row_B = np.empty(0, dtype=np.int64)  # in the order of admission
+        self._prompt_length_R, self._room_R, self._drawn_R, self._last_R = np.zeros((4, rows), dtype=np.int64)
+        self._tokens_RT = np.empty((rows, longest), dtype=np.int32)
+        self._logprobs_RT = np.empty((rows, longest), dtype=np.float32)
+        self._uniform_RT = np.zeros((rows, longest), dtype=np.float32)
 
     def __iter__(self) -> Iterator[Decoded]:
+        rows = len(self._job_R)
         while True:
-            while CHANGE_AT * self._rows.done_B.sum() >= len(self._rows):
-                if not self._waiting and self._rows.done_B.all():
-                    return
-                yield from self._change_rows()
+            while self._waiting and ADMIT_AT * (rows - len(self._row_B)) >= rows:
+                yield from self._admit()
+            if not len(self._row_B):
+                return
             yield from self._go_on()
 
     @torch.inference_mode()
-    def _change_rows(self) -> list[Decoded]:
-        """Let finished rows go, take in jobs that wait and draw their first tokens; what is finished by those."""
-        staying_B = ~self._rows.done_B
-        self._rows.keep(staying_B)
-        self._cache.keep(staying_B)
-        stayed = len(self._rows)
-        jobs = [self._waiting.pop() for _ in range(min(self._most_rows - stayed, len(self._waiting)))]
-        if not jobs:
-            return []
-        self._rows.append(jobs, greedy=self._sampling.temperature == 0)
+    def _admit(self) -> list[Decoded]:
+        """Give free rows to jobs that wait and draw their first tokens; what is finished by those."""
+        free = [row for row, job in enumerate(self._job_R) if job is None][: len(self._waiting)]
+        jobs = [self._waiting.pop() for _ in free]
         prompts = self._read({job.prompt: job.token_ids for job in jobs})
-        for job in jobs:
-            self._cache.admit(prompts[job.prompt])
-        return self._draw(torch.stack([prompts[job.prompt].logits for job in jobs]), np.arange(stayed, len(self._rows)))
+        for row, job in zip(free, jobs, strict=True):
+            self._cache.admit(row, prompts[job.prompt])
+            self._job_R[row] = job
+            self._prompt_length_R[row], self._room_R[row], self._drawn_R[row] = len(job.token_ids), job.room, 0
+            if self._sampling.temperature > 0:
+                self._uniform_RT[row, : job.room] = uniform_stream(job.seed, job.room)
+        row_B = np.array(free)
+        self._row_B = np.concatenate([self._row_B, row_B])
+        return self._draw(torch.stack([prompts[job.prompt].logits for job in jobs]), row_B)
 
     def _read(self, wanted: dict[int, tuple[int, ...]]) -> dict[int, ReadPrompt]:
         known = dict([self._newest_prompt] if self._newest_prompt else [])
         new = {index: ids for index, ids in wanted.items() if index not in known}
-        known |= zip(new, read_prompts(self._decoder, self._rotation_PD, list(new.values())), strict=True)
+        known |= zip(new, read_prompts(self._decoder, self._turn_PD, list(new.values())), strict=True)
         newest = next(reversed(wanted))
         self._newest_prompt = newest, known[newest]
         return known
@@ -118,34 +85,32 @@ class Generation:
     @torch.inference_mode()
     def _go_on(self) -> list[Decoded]:
         """Read the tokens just drawn and draw the next ones; what is finished by those."""
-        rows = self._rows
-        self._cache.begin_step()
-        position_B = torch.from_numpy(rows.prompt_length_B + rows.drawn_B - 1)
-        x_BH = self._decoder.read(torch.from_numpy(rows.last_B), self._rotation_PD[position_B], self._cache)
-        return self._draw(self._decoder.logits(x_BH), np.arange(len(rows)))
+        row_B = self._row_B
+        self._cache.begin_step(row_B)
+        position_B = torch.from_numpy(self._prompt_length_R[row_B] + self._drawn_R[row_B] - 1)
+        x_BH = self._decoder.read(torch.from_numpy(self._last_R[row_B]), self._turn_PD[position_B], self._cache)
+        return self._draw(self._decoder.logits(x_BH), row_B)
 
-    def _draw(self, logits_BV: Tensor, at_B: NDArray[np.int64]) -> list[Decoded]:
-        """Draw a token for each of the rows `at_B`; returns those that are finished by it."""
-        rows, s = self._rows, self._sampling
-        done_B = rows.done_B[at_B]
-        column_B = rows.drawn_B[at_B] - done_B  # a done row draws its last one again, and nobody looks
-        uniform_B = torch.from_numpy(rows.uniform_BT[at_B, column_B])
+    def _draw(self, logits_BV: Tensor, row_B: NDArray[np.int64]) -> list[Decoded]:
+        """Draw a token for each of the rows; those that are finished by it leave and are returned."""
+        s, t_B = self._sampling, self._drawn_R[row_B]
+        uniform_B = torch.from_numpy(self._uniform_RT[row_B, t_B])
         tokens, logprobs = draw_tokens(logits_BV, uniform_B, temperature=s.temperature, top_k=s.top_k, top_p=s.top_p)
         check_finite(logprobs)
         token_B = tokens.numpy()
-        rows.last_B[at_B] = token_B
-        rows.tokens_BT[at_B, column_B] = token_B
-        rows.logprobs_BT[at_B, column_B] = logprobs.numpy()
-        rows.drawn_B[at_B] = column_B + 1
+        self._tokens_RT[row_B, t_B], self._logprobs_RT[row_B, t_B] = token_B, logprobs.numpy()
+        self._last_R[row_B], self._drawn_R[row_B] = token_B, t_B + 1
         stopped_B = self._stop_V[token_B]
-        finished_B = (stopped_B | (column_B + 1 >= rows.room_B[at_B])) & ~done_B
-        rows.done_B[at_B] |= finished_B
-        return [
-            Decoded(
-                rows.jobs[row],
-                rows.tokens_BT[row, : rows.drawn_B[row]].copy(),
-                rows.logprobs_BT[row, : rows.drawn_B[row]].copy(),
-                bool(stopped),
-            )
-            for row, stopped in zip(at_B[finished_B], stopped_B[finished_B], strict=True)
-        ]
+        finished_B = stopped_B | (t_B + 1 >= self._room_R[row_B])
+        if not finished_B.any():
+            return []
+        leaving = row_B[finished_B]
+        self._row_B = self._row_B[~np.isin(self._row_B, leaving)]
+        return [self._leave(row, bool(stopped)) for row, stopped in zip(leaving, stopped_B[finished_B], strict=True)]
+
+    def _leave(self, row: int, stopped: bool) -> Decoded:
+        job, drawn = self._job_R[row], self._drawn_R[row]
+        assert job is not None
+        self._job_R[row] = None
+        self._cache.release(row)
+        return Decoded(job, self._tokens_RT[row, :drawn].copy(), self._logprobs_RT[row, :drawn].copy(), stopped)

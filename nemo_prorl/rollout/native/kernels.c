@@ -1,0 +1,251 @@
+/* What a decoding step does between its matrix products, in float32, each function one pass over its data.
+
+   Vectors are GCC's and Clang's own, 16 numbers wide: the compiler makes of them what the processor has. Keys lie in
+   blocks of 16 tokens, [blocks][D][16], so that a block's 16 scores are one vector; values as [tokens][DP], where DP is
+   D rounded up to 16. Letters: B rows, K key-value heads, Q query heads a key-value head, D head size, V vocabulary. */
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+enum { LANES = 16 };
+typedef float lanes __attribute__((vector_size(4 * LANES)));
+typedef int32_t int_lanes __attribute__((vector_size(4 * LANES)));
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE lanes load(const float *from) {
+    lanes x;
+    memcpy(&x, from, sizeof x);
+    return x;
+}
+
+INLINE void store(float *to, lanes x) { memcpy(to, &x, sizeof x); }
+
+/* The first `count` of 16; the others are `rest`. */
+INLINE lanes load_some(const float *from, int64_t count, float rest) {
+    lanes x = rest - (lanes){0};
+    memcpy(&x, from, (count < LANES ? count : LANES) * sizeof(float));
+    return x;
+}
+
+INLINE void store_some(float *to, lanes x, int64_t count) {
+    memcpy(to, &x, (count < LANES ? count : LANES) * sizeof(float));
+}
+
+INLINE float sum(lanes x) {
+    float total = 0;
+    for (int i = 0; i < LANES; i++) total += x[i];
+    return total;
+}
+
+INLINE float largest(lanes x) {
+    float most = x[0];
+    for (int i = 1; i < LANES; i++) most = x[i] > most ? x[i] : most;
+    return most;
+}
+
+INLINE lanes choose(int_lanes condition, lanes yes, lanes no) {
+    return (lanes)(((int_lanes)yes & condition) | ((int_lanes)no & ~condition));
+}
+
+/* e^x within 2 units in the last place; numbers beyond float32's range give its ends. What is no number stays none. */
+INLINE lanes exponential(lanes x) {
+    x = choose(x < -87.0f, -87.0f - (lanes){0}, x);
+    x = choose(x > 88.0f, 88.0f - (lanes){0}, x);
+    lanes shifted = x * 1.44269504f + 12582912.0f; /* to the nearest integer, which then stands in the lowest bits */
+    lanes whole = shifted - 12582912.0f;
+    lanes rest = x - whole * 0.693359375f + whole * 2.12194440e-4f;
+    lanes power = 1.9875691500e-4f - (lanes){0};
+    power = power * rest + 1.3981999507e-3f;
+    power = power * rest + 8.3334519073e-3f;
+    power = power * rest + 4.1665795894e-2f;
+    power = power * rest + 1.6666665459e-1f;
+    power = power * rest + 5.0000001201e-1f;
+    power = power * rest * rest + rest + 1.0f;
+    int_lanes exponent = (((int_lanes)shifted - 0x4B400000) + 127) << 23;
+    return power * (lanes)exponent;
+}
+
+INLINE float inverse_rms(const float *x, int64_t width, float eps) {
+    lanes squares = {0};
+    for (int64_t i = 0; i < width; i += LANES) {
+        lanes part = load_some(x + i, width - i, 0.0f);
+        squares += part * part;
+    }
+    return 1.0f / sqrtf(sum(squares) / (float)width + eps);
+}
+
+/* out = x / rms(x), times `weight` [width] if there is one. */
+void rms_norm(const float *x, const float *weight, float *out, int64_t rows, int64_t width, float eps) {
+    for (int64_t row = 0; row < rows; row++, x += width, out += width) {
+        float scale = inverse_rms(x, width, eps);
+        if (weight)
+            for (int64_t i = 0; i < width; i++) out[i] = x[i] * scale * weight[i];
+        else
+            for (int64_t i = 0; i < width; i++) out[i] = x[i] * scale;
+    }
+}
+
+/* out = silu(gate) * up, where each row of `gate_up` is the gate and then the up part. */
+void swiglu(const float *gate_up, float *out, int64_t rows, int64_t width) {
+    for (int64_t row = 0; row < rows; row++, gate_up += 2 * width, out += width)
+        for (int64_t i = 0; i < width; i += LANES) {
+            lanes gate = load_some(gate_up + i, width - i, 0.0f);
+            lanes up = load_some(gate_up + width + i, width - i, 0.0f);
+            store_some(out + i, gate / (1.0f + exponential(-gate)) * up, width - i);
+        }
+}
+
+/* Rotary positions, in place on the first `heads` heads of every row of `qkv`; `turn` [rows, D] holds D/2 cosines and
+   then D/2 sines. Before that, with `weight` [heads, D], each head's norm. */
+void rotate(float *qkv, const float *turn, const float *weight, int64_t rows, int64_t row_width, int64_t heads,
+            int64_t D, float eps) {
+    int64_t half = D / 2;
+    for (int64_t row = 0; row < rows; row++, qkv += row_width, turn += D)
+        for (int64_t head = 0; head < heads; head++) {
+            float *x = qkv + head * D;
+            if (weight) {
+                float scale = inverse_rms(x, D, eps);
+                for (int64_t i = 0; i < D; i++) x[i] *= scale * weight[head * D + i];
+            }
+            for (int64_t i = 0; i < half; i++) {
+                float first = x[i], second = x[i + half];
+                x[i] = first * turn[i] - second * turn[half + i];
+                x[i + half] = second * turn[i] + first * turn[half + i];
+            }
+        }
+}
+
+/* Scores of `queries` queries with `blocks` blocks of keys; both are constants where this is inlined. */
+INLINE void score(const float *q, const float *keys, int64_t D, float *scores, int64_t width, int queries, int blocks) {
+    lanes sums[4][2] = {{{0}}};
+    for (int64_t d = 0; d < D; d++)
+        for (int block = 0; block < blocks; block++) {
+            lanes key = load(keys + (block * D + d) * LANES);
+            for (int i = 0; i < queries; i++) sums[i][block] += q[i * D + d] * key;
+        }
+    for (int i = 0; i < queries; i++)
+        for (int block = 0; block < blocks; block++) store(scores + i * width + block * LANES, sums[i][block]);
+}
+
+INLINE void score_all(const float *q, const float *keys, int64_t D, int64_t tokens, float *scores, int64_t width,
+                      int queries) {
+    int64_t block = 0, blocks = (tokens + LANES - 1) / LANES;
+    for (; block + 2 <= blocks; block += 2)
+        score(q, keys + block * D * LANES, D, scores + block * LANES, width, queries, 2);
+    if (block < blocks) score(q, keys + block * D * LANES, D, scores + block * LANES, width, queries, 1);
+}
+
+/* out [queries][DP] += weights [queries][tokens] x values, `vectors` vectors of the values at a time. */
+INLINE void gather(const float *weights, int64_t width, const float *values, int64_t DP, int64_t tokens, float *out,
+                   int queries, int vectors) {
+    lanes sums[4][2];
+    for (int i = 0; i < queries; i++)
+        for (int j = 0; j < vectors; j++) sums[i][j] = load(out + i * DP + j * LANES);
+    for (int64_t t = 0; t < tokens; t++)
+        for (int j = 0; j < vectors; j++) {
+            lanes value = load(values + t * DP + j * LANES);
+            for (int i = 0; i < queries; i++) sums[i][j] += weights[i * width + t] * value;
+        }
+    for (int i = 0; i < queries; i++)
+        for (int j = 0; j < vectors; j++) store(out + i * DP + j * LANES, sums[i][j]);
+}
+
+INLINE void gather_all(const float *weights, int64_t width, const float *values, int64_t DP, int64_t tokens,
+                       float *out, int queries) {
+    int64_t at = 0;
+    for (; at + 2 * LANES <= DP; at += 2 * LANES)
+        gather(weights, width, values + at, DP, tokens, out + at, queries, 2);
+    if (at < DP) gather(weights, width, values + at, DP, tokens, out + at, queries, 1);
+}
+
+/* e^(x - most) of the first `count` scores, in place; returns their sum. */
+INLINE float weigh(float *scores, int64_t count, float most) {
+    lanes total = {0};
+    for (int64_t t = 0; t < count; t += LANES) {
+        lanes weight = exponential(load_some(scores + t, count - t, -INFINITY) - most);
+        store_some(scores + t, weight, count - t);
+        if (t + LANES <= count)
+            total += weight;
+        else
+            for (int64_t i = 0; i < count - t; i++) total[i] += weight[i];
+    }
+    return sum(total);
+}
+
+INLINE float largest_of(const float *scores, int64_t count) {
+    lanes most = load_some(scores, count, -INFINITY);
+    for (int64_t t = LANES; t < count; t += LANES) {
+        lanes part = load_some(scores + t, count - t, -INFINITY);
+        most = choose(part > most, part, most);
+    }
+    return largest(most);
+}
+
+typedef struct {
+    int64_t tokens;
+    const float *keys, *values; /* [blocks][D][16], [tokens][DP] */
+} Part;
+
+/* `queries` queries of one key-value head over a prompt and the response to it. */
+INLINE void attend_some(const float *q, Part prompt, Part own, int64_t D, int64_t DP, float *scores, float *sums,
+                        float *out, int queries) {
+    int64_t own_at = (prompt.tokens + LANES - 1) / LANES * LANES;
+    int64_t width = own_at + (own.tokens + LANES - 1) / LANES * LANES;
+    score_all(q, prompt.keys, D, prompt.tokens, scores, width, queries);
+    score_all(q, own.keys, D, own.tokens, scores + own_at, width, queries);
+    float total[4];
+    for (int i = 0; i < queries; i++) {
+        float *of_prompt = scores + i * width, *of_own = of_prompt + own_at;
+        float most = largest_of(of_prompt, prompt.tokens), most_own = largest_of(of_own, own.tokens);
+        most = most_own > most ? most_own : most;
+        total[i] = weigh(of_prompt, prompt.tokens, most) + weigh(of_own, own.tokens, most);
+    }
+    memset(sums, 0, queries * DP * sizeof(float));
+    gather_all(scores, width, prompt.values, DP, prompt.tokens, sums, queries);
+    gather_all(scores + own_at, width, own.values, DP, own.tokens, sums, queries);
+    for (int i = 0; i < queries; i++)
+        for (int64_t d = 0; d < D; d++) out[i * D + d] = sums[i * DP + d] / total[i];
+}
+
+/* What stays the same from layer to layer of a step. Arrays with a place for every row of the cache, but for `row`. */
+typedef struct {
+    int64_t B, K, Q, D, DP;
+    int64_t columns;              /* tokens that a row of the cache has room for, a multiple of 16 */
+    const int64_t *row;           /* [B] those that take part in the step */
+    const int64_t *length;        /* response tokens, with the one now read */
+    const int64_t *prompt_length;
+    float *scores;                /* room for 4 x the longest prompt and response, each rounded up to 16 */
+    float *sums;                  /* room for 4 x DP */
+} Step;
+
+/* Store each row's newest key and value, and read: out [B, K Q D]. `keys` and `values` are a layer of the cache,
+   [rows][K][columns x D or DP]; `prompt_keys` and `prompt_values` point to those of each row's prompt,
+   [K][blocks x 16 x D] and [K][tokens x DP], which rows may share. */
+void attend(const Step *s, const float *qkv, float *keys, float *values, const float *const *prompt_keys,
+            const float *const *prompt_values, float *out) {
+    int64_t D = s->D, DP = s->DP, query_size = s->K * s->Q * D;
+    for (int64_t b = 0; b < s->B; b++, qkv += query_size + 2 * s->K * D, out += query_size) {
+        int64_t row = s->row[b], length = s->prompt_length[row], newest = s->length[row] - 1;
+        int64_t padded = (length + LANES - 1) / LANES * LANES;
+        for (int64_t k = 0; k < s->K; k++) {
+            float *own_keys = keys + (row * s->K + k) * s->columns * D;
+            float *own_values = values + (row * s->K + k) * s->columns * DP;
+            const float *key = qkv + query_size + k * D, *value = key + s->K * D;
+            float *block = own_keys + newest / LANES * LANES * D + newest % LANES;
+            for (int64_t d = 0; d < D; d++) block[d * LANES] = key[d];
+            memcpy(own_values + newest * DP, value, D * sizeof(float));
+            Part shared = {length, prompt_keys[row] + k * padded * D, prompt_values[row] + k * length * DP};
+            Part own = {newest + 1, own_keys, own_values};
+            const float *q = qkv + k * s->Q * D;
+            float *read = out + k * s->Q * D;
+            int64_t i = 0;
+            for (; i + 4 <= s->Q; i += 4)
+                attend_some(q + i * D, shared, own, D, DP, s->scores, s->sums, read + i * D, 4);
+            for (; i + 2 <= s->Q; i += 2)
+                attend_some(q + i * D, shared, own, D, DP, s->scores, s->sums, read + i * D, 2);
+            for (; i < s->Q; i++) attend_some(q + i * D, shared, own, D, DP, s->scores, s->sums, read + i * D, 1);
+        }
+    }
+}

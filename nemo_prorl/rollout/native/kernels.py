@@ -1,0 +1,127 @@
+"""kernels.c, compiled for this processor when it is first asked for, and callable with tensors.
+
+Compiling takes a second and leaves nothing behind: no file is kept that another machine, compiler or user might load.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shlex
+import subprocess
+import sysconfig
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from nemo_prorl.errors import RolloutError
+
+SOURCE = Path(__file__).with_name("kernels.c")
+FLAGS = ("-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+LANES = 16  # of kernels.c
+
+_INT, _FLOAT, _POINTER = ctypes.c_int64, ctypes.c_float, ctypes.c_void_p
+_ARGUMENTS = {
+    "rms_norm": [_POINTER, _POINTER, _POINTER, _INT, _INT, _FLOAT],
+    "swiglu": [_POINTER, _POINTER, _INT, _INT],
+    "rotate": [_POINTER, _POINTER, _POINTER, _INT, _INT, _INT, _INT, _FLOAT],
+    "attend": [_POINTER] * 7,
+}
+
+
+class Step(ctypes.Structure):
+    """As in kernels.c."""
+
+    _fields_ = (
+        *((name, _INT) for name in ("B", "K", "Q", "D", "DP", "columns")),
+        *((name, _POINTER) for name in ("row", "length", "prompt_length", "scores", "sums")),
+    )
+
+
+class Kernels:
+    """The functions of kernels.c. Tensors must be contiguous and float32; nothing checks that at every token."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        for name, arguments in _ARGUMENTS.items():
+            function = getattr(library, name)
+            function.argtypes, function.restype = arguments, None
+        self._c = library
+
+    def rms_norm(self, x: Tensor, eps: float, weight: Tensor | None = None) -> Tensor:
+        """x over the root mean square of its last axis, times `weight` [H] if given; x is [T, H]."""
+        out = torch.empty_like(x)
+        self._c.rms_norm(x.data_ptr(), _address(weight), out.data_ptr(), *x.shape, eps)
+        return out
+
+    def swiglu(self, gate_up: Tensor) -> Tensor:
+        """silu(gate) x up of [T, 2F]: [T, F]."""
+        rows, width = len(gate_up), gate_up.shape[1] // 2
+        out = gate_up.new_empty(rows, width)
+        self._c.swiglu(gate_up.data_ptr(), out.data_ptr(), rows, width)
+        return out
+
+    def rotate(self, qkv: Tensor, turn_TD: Tensor, heads: int, head_norm: Tensor | None, eps: float) -> None:
+        """Give the first `heads` heads of `qkv` [T, *] their positions, in place, after their norm if there is one.
+
+        `turn_TD` has the cosines of D/2 angles and then their sines.
+        """
+        rows, width = qkv.shape
+        pointers = (qkv.data_ptr(), turn_TD.data_ptr(), _address(head_norm))
+        self._c.rotate(*pointers, rows, width, heads, turn_TD.shape[1], eps)
+
+    def attend(
+        self,
+        step: Step,
+        qkv: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        prompt_keys: int,
+        prompt_values: int,
+    ) -> Tensor:
+        """Store a token's keys and values for every row of the step and read what its queries ask for, [B, K x Q x D].
+
+        `prompt_keys` and `prompt_values` are addresses of arrays of addresses.
+        """
+        out = qkv.new_empty(step.B, step.K * step.Q * step.D)
+        pointers = (ctypes.addressof(step), qkv.data_ptr(), keys.data_ptr(), values.data_ptr())
+        self._c.attend(*pointers, prompt_keys, prompt_values, out.data_ptr())
+        return out
+
+
+@cache
+def compiled() -> Kernels:
+    """The kernels, compiled once a process by $CC, or the compiler that Python was built with, or cc.
+
+    Raises:
+        RolloutError: no C compiler is there, or none that can compile them; it says what was tried.
+    """
+    compilers = [os.environ.get("CC"), "cc", "gcc", "clang", sysconfig.get_config_var("CC")]
+    failures = []
+    with tempfile.TemporaryDirectory(prefix="nemo_prorl_") as folder:
+        library = Path(folder) / "kernels.so"
+        for compiler in dict.fromkeys(filter(None, compilers)):
+            for tuned in ("-march=native", "-mcpu=native"):  # the second where the first isn't known: ARM
+                command = [*shlex.split(compiler), *FLAGS, tuned, "-o", str(library), str(SOURCE), "-lm"]
+                try:
+                    subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+                except (OSError, subprocess.SubprocessError) as error:
+                    said = str(getattr(error, "stderr", None) or error).strip()
+                    failures.append(f"{compiler} {tuned}: {said.splitlines()[0] if said else 'failed'}")
+                else:
+                    return Kernels(ctypes.CDLL(str(library)))
+    raise RolloutError(
+        f"the native rollout engine needs a C compiler and found none that works ({'; '.join(failures)}). Install gcc or "
+        "clang, name one in $CC, or choose rollout=transformers."
+    )
+
+
+def whole_vectors(count: int) -> int:
+    """`count` rounded up to a multiple of 16."""
+    return -(-count // LANES) * LANES
+
+
+def _address(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
