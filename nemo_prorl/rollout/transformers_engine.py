@@ -1,4 +1,4 @@
-"""Rollouts with plain transformers: the default, on CPU and wherever nothing faster is installed."""
+"""Rollouts with plain transformers: on any device and of any model that it knows."""
 
 from __future__ import annotations
 

@@ -33,9 +33,8 @@ class ResponseCache:
         self._prompts: list[ReadPrompt | None] = [None] * rows
         self._prompt_keys = np.zeros((of.num_layers, rows), dtype=np.intp)  # addresses
         self._prompt_values = np.zeros((of.num_layers, rows), dtype=np.intp)
-        self._keys: list[Tensor] = []
-        self._values: list[Tensor] = []
         self._columns = 0
+        self._keys, self._values = torch.empty(0), torch.empty(0)
         self._sums = torch.empty(QUERIES_AT_ONCE, self._padded_dim)
         self._scores = torch.empty(0)
 
@@ -78,16 +77,17 @@ class ResponseCache:
         )
 
     def _make_room(self) -> None:
-        columns = min(max(2 * self._columns, FIRST_COLUMNS), whole_vectors(self._most_tokens))
-        rows, heads = len(self._length_R), self._of.num_kv_heads
-        for layer in range(self._of.num_layers):
-            keys = torch.empty(rows, heads, columns // LANES, self._of.head_dim, LANES)
-            values = torch.empty(rows, heads, columns, self._padded_dim)
-            if self._columns:
-                keys[:, :, : self._columns // LANES] = self._keys[layer]
-                values[:, :, : self._columns] = self._values[layer]
-                self._keys[layer], self._values[layer] = keys, values
-            else:
-                self._keys.append(keys)
-                self._values.append(values)
-        self._columns = columns
+        of, columns = self._of, min(max(2 * self._columns, FIRST_COLUMNS), whole_vectors(self._most_tokens))
+        shape = (of.num_layers, len(self._length_R), of.num_kv_heads)
+        keys = _floats(*shape, columns // LANES, of.head_dim, LANES)
+        values = _floats(*shape, columns, self._padded_dim)
+        if self._columns:
+            keys[:, :, :, : self._columns // LANES] = self._keys
+            values[:, :, :, : self._columns] = self._values
+        self._keys, self._values, self._columns = keys, values, columns
+
+
+def _floats(*shape: int) -> Tensor:
+    """Memory that means nothing yet. numpy's, since it asks the system for huge pages, which torch doesn't: with small
+    ones, finding the memory takes as long as reading it."""
+    return torch.from_numpy(np.empty(shape, dtype=np.float32))

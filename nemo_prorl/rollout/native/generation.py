@@ -7,6 +7,7 @@ vocabulary.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ from nemo_prorl.rollout.native.prompts import ReadPrompt, read_prompts
 from nemo_prorl.rollout.native.weights import rotary_turns
 from nemo_prorl.rollout.token_draw import draw_tokens, uniform_stream
 
+# Multiply-adds of a layer for all rows. With less to do, threads mostly wait for each other, which keeps a core busy.
+WORTH_A_THREAD = 1 << 28
 ADMIT_AT = 8  # jobs come in when an eighth of the rows is free: prompts are read faster together
 
 
@@ -39,6 +42,7 @@ class Generation:
         self._decoder, self._sampling, self._stop_V = decoder, sampling, stop_V
         self._waiting = list(reversed(jobs))
         rows, longest = min(most_rows, len(jobs)), max(job.room for job in jobs)
+        self._threads = max(1, rows * decoder.of.layer_parameter_count // WORTH_A_THREAD)
         self._turn_PD = rotary_turns(decoder.of, max(len(job.token_ids) + job.room for job in jobs))
         self._cache = ResponseCache(decoder.of, decoder.kernels, rows, longest)
         self._newest_prompt: tuple[int, ReadPrompt] | None = None  # its samples may come in at several times
@@ -53,10 +57,14 @@ class Generation:
         rows = len(self._job_R)
         while True:
             while self._waiting and ADMIT_AT * (rows - len(self._row_B)) >= rows:
-                yield from self._admit()
+                with _torch_threads(self._threads):
+                    finished = self._admit()
+                yield from finished
             if not len(self._row_B):
                 return
-            yield from self._go_on()
+            with _torch_threads(self._threads):
+                finished = self._go_on()
+            yield from finished
 
     @torch.inference_mode()
     def _admit(self) -> list[Decoded]:
@@ -95,7 +103,12 @@ class Generation:
         """Draw a token for each of the rows; those that are finished by it leave and are returned."""
         s, t_B = self._sampling, self._drawn_R[row_B]
         uniform_B = torch.from_numpy(self._uniform_RT[row_B, t_B])
-        tokens, logprobs = draw_tokens(logits_BV, uniform_B, temperature=s.temperature, top_k=s.top_k, top_p=s.top_p)
+        if s.temperature == 0 or s.top_k or s.top_p < 1:
+            tokens, logprobs = draw_tokens(
+                logits_BV, uniform_B, temperature=s.temperature, top_k=s.top_k, top_p=s.top_p
+            )
+        else:
+            tokens, logprobs = self._decoder.kernels.draw(logits_BV, uniform_B, s.temperature)
         check_finite(logprobs)
         token_B = tokens.numpy()
         self._tokens_RT[row_B, t_B], self._logprobs_RT[row_B, t_B] = token_B, logprobs.numpy()
@@ -114,3 +127,14 @@ class Generation:
         self._job_R[row] = None
         self._cache.release(row)
         return Decoded(job, self._tokens_RT[row, :drawn].copy(), self._logprobs_RT[row, :drawn].copy(), stopped)
+
+
+@contextmanager
+def _torch_threads(most: int) -> Iterator[None]:
+    """Inside, torch has at most so many threads; whoever takes a completion has all of them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(min(threads, most))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -24,19 +24,23 @@ INLINE void store(float *to, lanes x) { memcpy(to, &x, sizeof x); }
 
 /* The first `count` of 16; the others are `rest`. */
 INLINE lanes load_some(const float *from, int64_t count, float rest) {
+    if (count >= LANES) return load(from);
     lanes x = rest - (lanes){0};
-    memcpy(&x, from, (count < LANES ? count : LANES) * sizeof(float));
+    for (int64_t i = 0; i < count; i++) x[i] = from[i];
     return x;
 }
 
 INLINE void store_some(float *to, lanes x, int64_t count) {
-    memcpy(to, &x, (count < LANES ? count : LANES) * sizeof(float));
+    if (count >= LANES)
+        store(to, x);
+    else
+        for (int64_t i = 0; i < count; i++) to[i] = x[i];
 }
 
 INLINE float sum(lanes x) {
-    float total = 0;
-    for (int i = 0; i < LANES; i++) total += x[i];
-    return total;
+    for (int half = LANES / 2; half; half /= 2)
+        for (int i = 0; i < half; i++) x[i] += x[i + half];
+    return x[0];
 }
 
 INLINE float largest(lanes x) {
@@ -49,9 +53,10 @@ INLINE lanes choose(int_lanes condition, lanes yes, lanes no) {
     return (lanes)(((int_lanes)yes & condition) | ((int_lanes)no & ~condition));
 }
 
-/* e^x within 2 units in the last place; numbers beyond float32's range give its ends. What is no number stays none. */
+/* e^x within 2 units in the last place; 0 below -87, e^88 above 88. What is no number stays none. */
 INLINE lanes exponential(lanes x) {
-    x = choose(x < -87.0f, -87.0f - (lanes){0}, x);
+    int_lanes vanishes = x < -87.0f;
+    x = choose(vanishes, (lanes){0}, x);
     x = choose(x > 88.0f, 88.0f - (lanes){0}, x);
     lanes shifted = x * 1.44269504f + 12582912.0f; /* to the nearest integer, which then stands in the lowest bits */
     lanes whole = shifted - 12582912.0f;
@@ -64,7 +69,7 @@ INLINE lanes exponential(lanes x) {
     power = power * rest + 5.0000001201e-1f;
     power = power * rest * rest + rest + 1.0f;
     int_lanes exponent = (((int_lanes)shifted - 0x4B400000) + 127) << 23;
-    return power * (lanes)exponent;
+    return choose(vanishes, (lanes){0}, power * (lanes)exponent);
 }
 
 INLINE float inverse_rms(const float *x, int64_t width, float eps) {
@@ -117,47 +122,61 @@ void rotate(float *qkv, const float *turn, const float *weight, int64_t rows, in
         }
 }
 
+/* A prompt, or a response, as one key-value head knows it. */
+typedef struct {
+    int64_t tokens;
+    const float *keys, *values;           /* [blocks][D][16], [tokens][DP] */
+    const float *keys_soon, *values_soon; /* what is read after these, or 0 */
+} Part;
+
+/* Memory soon to be read: what is read next lies elsewhere, where the processor doesn't look for it by itself. */
+INLINE void fetch(const float *soon) { __builtin_prefetch(soon, 0, 2); }
+
 /* Scores of `queries` queries with `blocks` blocks of keys; both are constants where this is inlined. */
-INLINE void score(const float *q, const float *keys, int64_t D, float *scores, int64_t width, int queries, int blocks) {
+INLINE void score(const float *q, const float *keys, const float *soon, int64_t D, float *scores, int64_t width,
+                  int queries, int blocks) {
     lanes sums[4][2] = {{{0}}};
     for (int64_t d = 0; d < D; d++)
         for (int block = 0; block < blocks; block++) {
             lanes key = load(keys + (block * D + d) * LANES);
+            if (soon) fetch(soon + (block * D + d) * LANES);
             for (int i = 0; i < queries; i++) sums[i][block] += q[i * D + d] * key;
         }
     for (int i = 0; i < queries; i++)
         for (int block = 0; block < blocks; block++) store(scores + i * width + block * LANES, sums[i][block]);
 }
 
-INLINE void score_all(const float *q, const float *keys, int64_t D, int64_t tokens, float *scores, int64_t width,
-                      int queries) {
-    int64_t block = 0, blocks = (tokens + LANES - 1) / LANES;
+INLINE void score_all(const float *q, Part part, int64_t D, float *scores, int64_t width, int queries) {
+    int64_t block = 0, blocks = (part.tokens + LANES - 1) / LANES, size = D * LANES;
+    const float *soon = part.keys_soon;
     for (; block + 2 <= blocks; block += 2)
-        score(q, keys + block * D * LANES, D, scores + block * LANES, width, queries, 2);
-    if (block < blocks) score(q, keys + block * D * LANES, D, scores + block * LANES, width, queries, 1);
+        score(q, part.keys + block * size, soon ? soon + block * size : 0, D, scores + block * LANES, width, queries, 2);
+    if (block < blocks)
+        score(q, part.keys + block * size, soon ? soon + block * size : 0, D, scores + block * LANES, width, queries, 1);
 }
 
 /* out [queries][DP] += weights [queries][tokens] x values, `vectors` vectors of the values at a time. */
-INLINE void gather(const float *weights, int64_t width, const float *values, int64_t DP, int64_t tokens, float *out,
-                   int queries, int vectors) {
+INLINE void gather(const float *weights, int64_t width, const float *values, const float *soon, int64_t DP,
+                   int64_t tokens, float *out, int queries, int vectors) {
     lanes sums[4][2];
     for (int i = 0; i < queries; i++)
         for (int j = 0; j < vectors; j++) sums[i][j] = load(out + i * DP + j * LANES);
     for (int64_t t = 0; t < tokens; t++)
         for (int j = 0; j < vectors; j++) {
             lanes value = load(values + t * DP + j * LANES);
+            if (soon) fetch(soon + t * DP + j * LANES);
             for (int i = 0; i < queries; i++) sums[i][j] += weights[i * width + t] * value;
         }
     for (int i = 0; i < queries; i++)
         for (int j = 0; j < vectors; j++) store(out + i * DP + j * LANES, sums[i][j]);
 }
 
-INLINE void gather_all(const float *weights, int64_t width, const float *values, int64_t DP, int64_t tokens,
-                       float *out, int queries) {
+INLINE void gather_all(const float *weights, int64_t width, Part part, int64_t DP, float *out, int queries) {
     int64_t at = 0;
+    const float *soon = part.values_soon;
     for (; at + 2 * LANES <= DP; at += 2 * LANES)
-        gather(weights, width, values + at, DP, tokens, out + at, queries, 2);
-    if (at < DP) gather(weights, width, values + at, DP, tokens, out + at, queries, 1);
+        gather(weights, width, part.values + at, soon ? soon + at : 0, DP, part.tokens, out + at, queries, 2);
+    if (at < DP) gather(weights, width, part.values + at, soon ? soon + at : 0, DP, part.tokens, out + at, queries, 1);
 }
 
 /* e^(x - most) of the first `count` scores, in place; returns their sum. */
@@ -183,18 +202,13 @@ INLINE float largest_of(const float *scores, int64_t count) {
     return largest(most);
 }
 
-typedef struct {
-    int64_t tokens;
-    const float *keys, *values; /* [blocks][D][16], [tokens][DP] */
-} Part;
-
 /* `queries` queries of one key-value head over a prompt and the response to it. */
 INLINE void attend_some(const float *q, Part prompt, Part own, int64_t D, int64_t DP, float *scores, float *sums,
                         float *out, int queries) {
     int64_t own_at = (prompt.tokens + LANES - 1) / LANES * LANES;
     int64_t width = own_at + (own.tokens + LANES - 1) / LANES * LANES;
-    score_all(q, prompt.keys, D, prompt.tokens, scores, width, queries);
-    score_all(q, own.keys, D, own.tokens, scores + own_at, width, queries);
+    score_all(q, prompt, D, scores, width, queries);
+    score_all(q, own, D, scores + own_at, width, queries);
     float total[4];
     for (int i = 0; i < queries; i++) {
         float *of_prompt = scores + i * width, *of_own = of_prompt + own_at;
@@ -203,8 +217,8 @@ INLINE void attend_some(const float *q, Part prompt, Part own, int64_t D, int64_
         total[i] = weigh(of_prompt, prompt.tokens, most) + weigh(of_own, own.tokens, most);
     }
     memset(sums, 0, queries * DP * sizeof(float));
-    gather_all(scores, width, prompt.values, DP, prompt.tokens, sums, queries);
-    gather_all(scores + own_at, width, own.values, DP, own.tokens, sums, queries);
+    gather_all(scores, width, prompt, DP, sums, queries);
+    gather_all(scores + own_at, width, own, DP, sums, queries);
     for (int i = 0; i < queries; i++)
         for (int64_t d = 0; d < D; d++) out[i * D + d] = sums[i * DP + d] / total[i];
 }
@@ -236,8 +250,10 @@ void attend(const Step *s, const float *qkv, float *keys, float *values, const f
             float *block = own_keys + newest / LANES * LANES * D + newest % LANES;
             for (int64_t d = 0; d < D; d++) block[d * LANES] = key[d];
             memcpy(own_values + newest * DP, value, D * sizeof(float));
-            Part shared = {length, prompt_keys[row] + k * padded * D, prompt_values[row] + k * length * DP};
-            Part own = {newest + 1, own_keys, own_values};
+            int64_t next = k + 1 < s->K ? row * s->K + k + 1 : s->row[b + 1 < s->B ? b + 1 : 0] * s->K;
+            const float *keys_soon = keys + next * s->columns * D, *values_soon = values + next * s->columns * DP;
+            Part shared = {length, prompt_keys[row] + k * padded * D, prompt_values[row] + k * length * DP, 0, 0};
+            Part own = {newest + 1, own_keys, own_values, keys_soon, values_soon};
             const float *q = qkv + k * s->Q * D;
             float *read = out + k * s->Q * D;
             int64_t i = 0;
@@ -247,5 +263,42 @@ void attend(const Step *s, const float *qkv, float *keys, float *values, const f
                 attend_some(q + i * D, shared, own, D, DP, s->scores, s->sums, read + i * D, 2);
             for (; i < s->Q; i++) attend_some(q + i * D, shared, own, D, DP, s->scores, s->sums, read + i * D, 1);
         }
+    }
+}
+
+/* The sum of the first `count` of up to SHARE weights. */
+enum { SHARE = 16 * LANES };
+INLINE double share_of(const float *weights, int64_t count) {
+    lanes total = {0};
+    for (int64_t i = 0; i < count && i < SHARE; i += LANES) total += load_some(weights + i, count - i, 0.0f);
+    return sum(total);
+}
+
+/* A token for each row of `logits` [B, V] by the inverse of the cumulative distribution of softmax(logits x inverse
+   temperature) at `uniform` [B], and its logprob. `weights` is room for V numbers. Where a logit is no number, neither
+   is the row's logprob. */
+void draw(const float *logits, const float *uniform, int64_t B, int64_t V, float inverse_temperature, float *weights,
+          int64_t *token, float *logprob) {
+    for (int64_t b = 0; b < B; b++, logits += V) {
+        float most = largest_of(logits, V);
+        for (int64_t i = 0; i < V; i += LANES) {
+            lanes logit = load_some(logits + i, V - i, -INFINITY);
+            store_some(weights + i, exponential((logit - most) * inverse_temperature), V - i);
+        }
+        double total = 0, reached = 0;
+        for (int64_t i = 0; i < V; i += SHARE) total += share_of(weights + i, V - i);
+        double target = uniform[b] * total;
+        int64_t at = 0, chosen = 0;
+        for (; at + SHARE < V; at += SHARE) {
+            double share = share_of(weights + at, V - at);
+            if (reached + share > target) break;
+            reached += share;
+        }
+        for (; at < V && reached <= target; at++) { /* rounding may let no token reach it: then it is the last likely one */
+            reached += weights[at];
+            if (weights[at] > 0) chosen = at;
+        }
+        token[b] = chosen;
+        logprob[b] = (logits[chosen] - most) * inverse_temperature - (float)log(total);
     }
 }

@@ -21,6 +21,7 @@ from nemo_prorl.errors import RolloutError
 
 SOURCE = Path(__file__).with_name("kernels.c")
 FLAGS = ("-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+COMPILERS = ("cc", "gcc", "clang", sysconfig.get_config_var("CC"))
 LANES = 16  # of kernels.c
 
 _INT, _FLOAT, _POINTER = ctypes.c_int64, ctypes.c_float, ctypes.c_void_p
@@ -29,6 +30,7 @@ _ARGUMENTS = {
     "swiglu": [_POINTER, _POINTER, _INT, _INT],
     "rotate": [_POINTER, _POINTER, _POINTER, _INT, _INT, _INT, _INT, _FLOAT],
     "attend": [_POINTER] * 7,
+    "draw": [_POINTER, _POINTER, _INT, _INT, _FLOAT, _POINTER, _POINTER, _POINTER],
 }
 
 
@@ -90,6 +92,15 @@ class Kernels:
         self._c.attend(*pointers, prompt_keys, prompt_values, out.data_ptr())
         return out
 
+    def draw(self, logits_BV: Tensor, uniform_B: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        """As `token_draw.draw_tokens` with a temperature above 0 and nothing cut off."""
+        B, V = logits_BV.shape
+        weights, token_B, logprob_B = logits_BV.new_empty(V), torch.empty(B, dtype=torch.int64), logits_BV.new_empty(B)
+        given, made = (logits_BV, uniform_B), (weights, token_B, logprob_B)
+        pointers = [[tensor.data_ptr() for tensor in tensors] for tensors in (given, made)]
+        self._c.draw(*pointers[0], B, V, 1 / temperature, *pointers[1])
+        return token_B, logprob_B
+
 
 @cache
 def compiled() -> Kernels:
@@ -98,11 +109,10 @@ def compiled() -> Kernels:
     Raises:
         RolloutError: no C compiler is there, or none that can compile them; it says what was tried.
     """
-    compilers = [os.environ.get("CC"), "cc", "gcc", "clang", sysconfig.get_config_var("CC")]
     failures = []
     with tempfile.TemporaryDirectory(prefix="nemo_prorl_") as folder:
         library = Path(folder) / "kernels.so"
-        for compiler in dict.fromkeys(filter(None, compilers)):
+        for compiler in dict.fromkeys(filter(None, (os.environ.get("CC"), *COMPILERS))):
             for tuned in ("-march=native", "-mcpu=native"):  # the second where the first isn't known: ARM
                 command = [*shlex.split(compiler), *FLAGS, tuned, "-o", str(library), str(SOURCE), "-lm"]
                 try:
@@ -113,8 +123,8 @@ def compiled() -> Kernels:
                 else:
                     return Kernels(ctypes.CDLL(str(library)))
     raise RolloutError(
-        f"the native rollout engine needs a C compiler and found none that works ({'; '.join(failures)}). Install gcc or "
-        "clang, name one in $CC, or choose rollout=transformers."
+        f"the native rollout engine needs a C compiler and found none that works ({'; '.join(failures)}). Install gcc "
+        "or clang, name one in $CC, or choose rollout=transformers."
     )
 
 

@@ -19,18 +19,20 @@ from nemo_prorl.weights.architecture import Architecture
 
 HEAD = "lm_head.weight"
 TYPICAL_ROWS = 64  # which packing is made for; products of other numbers of rows are right too
+PACKED_FROM = 1 << 16  # numbers in a matrix; what packing saves in smaller ones, starting oneDNN costs
 
 
 class Matrix:
-    """x -> x W' + b in float32, with W [out, in] packed as oneDNN wants it where torch has oneDNN.
+    """x -> x W' + b in float32. A large W [out, in] is packed as oneDNN wants it, where torch has oneDNN.
 
-    Packing again in every product, as plain `linear` does, takes a fifth of its time at 64 rows and more at fewer.
+    Packing it anew in every product, as `linear` does, takes a fifth of its time at 64 rows and more at fewer.
     """
 
     def __init__(self, rows: int, columns: int, *, bias: bool = False) -> None:
         self._shape = rows, columns
         self.bias = torch.empty(rows) if bias else None
-        self._packs = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        has_onednn = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        self._packs = has_onednn and rows * columns >= PACKED_FROM
         self._weight = torch.empty(0)
 
     def unpacked(self) -> Tensor:
