@@ -36,7 +36,9 @@ SHAPES = {
     "sizes that no vector divides": dict(family="qwen2", hidden_size=36, heads=6, kv_heads=2, ffn_size=50),
     "stretched positions": dict(family="llama", rope_parameters=LLAMA3),
     "untied": dict(family="llama", tied=False),
-    "packed matrices": dict(family="qwen3", hidden_size=256, heads=4, kv_heads=2, ffn_size=256, vocabulary_size=600),
+    "matrices of several panels": dict(
+        family="qwen3", hidden_size=256, heads=4, kv_heads=2, ffn_size=256, vocabulary_size=600
+    ),
 }
 
 
@@ -118,18 +120,6 @@ def test_nothing_to_do_gives_nothing(folder, weights):
     engine = NativeEngine(folder, Tokenizer.load(folder))
     engine.load_weights(weights.items())
     assert list(engine.generate([], SAMPLING)) == []
-
-
-def test_torch_has_all_its_threads_whenever_a_completion_is_handed_out(folder, weights):
-    """A model this small is not worth a second thread, but whoever takes the completion may want it."""
-    engine = NativeEngine(folder, Tokenizer.load(folder))
-    engine.load_weights(weights.items())
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        assert {torch.get_num_threads() for _ in engine.generate(PROMPTS, SAMPLING)} == {2}
-    finally:
-        torch.set_num_threads(before)
 
 
 def test_without_a_compiler_transformers_does_the_work_and_the_log_says_so(folder, tokenizer, monkeypatch, caplog):

@@ -5,10 +5,45 @@ import torch
 from torch.nn import functional
 from torch.testing import assert_close
 
-from nemo_prorl.rollout.native.kernels import compiled
+from nemo_prorl.rollout.native.kernels import compiled, pack
 from nemo_prorl.rollout.token_draw import draw_tokens
 
 WIDTHS = [1, 15, 16, 17, 255, 257, 600]
+
+
+@pytest.mark.parametrize("columns", WIDTHS)
+@pytest.mark.parametrize("rows", [1, 2, 7, 8, 13])
+def test_a_product_is_torchs_linear(rows, columns):
+    x, weight, bias, out = (
+        torch.randn(rows, 40),
+        torch.randn(columns, 40),
+        torch.randn(columns),
+        torch.ones(rows, columns),
+    )
+    wanted = functional.linear(x, weight, bias)
+    assert_close(compiled().product(x, pack(weight), columns, bias), wanted, atol=1e-5, rtol=1e-5)
+    compiled().product(x, pack(weight), columns, bias, out)
+    assert_close(out, wanted + 1, atol=1e-5, rtol=1e-5)
+
+
+def test_a_row_of_a_product_does_not_depend_on_its_company():
+    """Bit for bit, so that what is in the batch can't change a token."""
+    x, packed = torch.randn(13, 300), pack(torch.randn(70, 300))
+    together = compiled().product(x, packed, 70)
+    assert all(torch.equal(compiled().product(x[row : row + 1], packed, 70)[0], together[row]) for row in range(13))
+
+
+def test_threads_change_no_bit():
+    """64 x 512 x 4,100 multiply-adds are worth two threads."""
+    x, packed, before = torch.randn(64, 512), pack(torch.randn(4100, 512)), torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(compiled().product(x, packed, 4100))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*found)
 
 
 @pytest.mark.parametrize("width", WIDTHS)

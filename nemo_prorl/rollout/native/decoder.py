@@ -31,9 +31,9 @@ class Decoder:
         for number, layer in enumerate(self._weights.layers):
             qkv = layer.qkv(kernels.rms_norm(x_TH, eps))
             kernels.rotate(qkv, turn_TD, heads, layer.head_norm, eps)
-            x_TH += layer.out(attention(number, qkv))
+            layer.out.add(attention(number, qkv), to=x_TH)
             gate_up = layer.gate_up(kernels.rms_norm(x_TH, eps))
-            x_TH += layer.down(kernels.swiglu(gate_up))
+            layer.down.add(kernels.swiglu(gate_up), to=x_TH)
         return x_TH
 
     def logits(self, x_BH: Tensor) -> Tensor:

@@ -76,10 +76,10 @@ class NativeEngine:
         max_batch_sequences: Annotated[int, Field(ge=1)] = 128,
     ) -> None:
         self._tokenizer, self._most_rows = tokenizer, max_batch_sequences
-        self._weights = DecoderWeights(Architecture.read(model_path))
+        self._kernels = compiled()
+        self._weights = DecoderWeights(Architecture.read(model_path), self._kernels)
         self._stop_V = np.zeros(self._weights.of.vocab_size, dtype=np.bool_)
         self._stop_V[[i for i in tokenizer.stop_ids if i < len(self._stop_V)]] = True
-        self._kernels = compiled()
         self._loaded = False
 
     def load_weights(self, stream: Iterable[tuple[str, Tensor]]) -> None:

@@ -7,7 +7,6 @@ vocabulary.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -22,8 +21,6 @@ from nemo_prorl.rollout.native.prompts import ReadPrompt, read_prompts
 from nemo_prorl.rollout.native.weights import rotary_turns
 from nemo_prorl.rollout.token_draw import draw_tokens, uniform_stream
 
-# Multiply-adds of a layer for all rows. With less to do, threads mostly wait for each other, which keeps a core busy.
-WORTH_A_THREAD = 1 << 28
 ADMIT_AT = 8  # jobs come in when an eighth of the rows is free: prompts are read faster together
 
 
@@ -42,7 +39,6 @@ class Generation:
         self._decoder, self._sampling, self._stop_V = decoder, sampling, stop_V
         self._waiting = list(reversed(jobs))
         rows, longest = min(most_rows, len(jobs)), max(job.room for job in jobs)
-        self._threads = max(1, rows * decoder.of.layer_parameter_count // WORTH_A_THREAD)
         self._turn_PD = rotary_turns(decoder.of, max(len(job.token_ids) + job.room for job in jobs))
         self._cache = ResponseCache(decoder.of, decoder.kernels, rows, longest)
         self._newest_prompt: tuple[int, ReadPrompt] | None = None  # its samples may come in at several times
@@ -57,14 +53,10 @@ class Generation:
         rows = len(self._job_R)
         while True:
             while self._waiting and ADMIT_AT * (rows - len(self._row_B)) >= rows:
-                with _torch_threads(self._threads):
-                    finished = self._admit()
-                yield from finished
+                yield from self._admit()
             if not len(self._row_B):
                 return
-            with _torch_threads(self._threads):
-                finished = self._go_on()
-            yield from finished
+            yield from self._go_on()
 
     @torch.inference_mode()
     def _admit(self) -> list[Decoded]:
@@ -127,14 +119,3 @@ class Generation:
         self._job_R[row] = None
         self._cache.release(row)
         return Decoded(job, self._tokens_RT[row, :drawn].copy(), self._logprobs_RT[row, :drawn].copy(), stopped)
-
-
-@contextmanager
-def _torch_threads(most: int) -> Iterator[None]:
-    """Inside, torch has at most so many threads; whoever takes a completion has all of them."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(min(threads, most))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -1,4 +1,4 @@
-/* What a decoding step does between its matrix products, in float32, each function one pass over its data.
+/* What a decoding step is made of, in float32, each function one pass over its data.
 
    Vectors are GCC's and Clang's own, 16 numbers wide: the compiler makes of them what the processor has. Keys lie in
    blocks of 16 tokens, [blocks][D][16], so that a block's 16 scores are one vector; values as [tokens][DP], where DP is
@@ -79,6 +79,48 @@ INLINE float inverse_rms(const float *x, int64_t width, float eps) {
         squares += part * part;
     }
     return 1.0f / sqrtf(sum(squares) / (float)width + eps);
+}
+
+#ifdef __AVX512F__
+enum { TILE = 8 }; /* rows whose sums fit into the registers */
+#else
+enum { TILE = 2 };
+#endif
+enum { PANEL = 2 * LANES };
+
+/* `rows` rows and a panel of columns of a product; `rows` is a constant where this is inlined. */
+INLINE void multiply(const float *x, const float *panel, const float *bias, float *out, int64_t K, int64_t N,
+                     int64_t columns, int adds, int rows) {
+    lanes sums[TILE][2];
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < 2; j++) {
+            sums[i][j] = bias ? load_some(bias + j * LANES, columns - j * LANES, 0.0f) : (lanes){0};
+            if (adds) sums[i][j] += load_some(out + i * N + j * LANES, columns - j * LANES, 0.0f);
+        }
+    for (int64_t k = 0; k < K; k++) {
+        lanes first = load(panel + k * PANEL), second = load(panel + k * PANEL + LANES);
+        for (int i = 0; i < rows; i++) {
+            sums[i][0] += x[i * K + k] * first;
+            sums[i][1] += x[i * K + k] * second;
+        }
+    }
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < 2; j++) store_some(out + i * N + j * LANES, sums[i][j], columns - j * LANES);
+}
+
+/* out [rows, N] = x [rows, K] times W', plus the bias [N] if there is one, plus what `out` held if it `adds`. W [N, K]
+   is packed as [N/32][K][32]; done are the panels from `begin` to `end`. A panel is read once, in the order in which
+   it lies in memory, and stays in the cache for all rows. */
+void product(const float *x, const float *packed, const float *bias, float *out, int64_t rows, int64_t K, int64_t N,
+             int adds, int64_t begin, int64_t end) {
+    for (int64_t panel = begin; panel < end; panel++) {
+        int64_t row = 0, n = panel * PANEL, columns = N - n < PANEL ? N - n : PANEL;
+        const float *w = packed + n * K, *b = bias ? bias + n : 0;
+        for (; row + TILE <= rows; row += TILE)
+            multiply(x + row * K, w, b, out + row * N + n, K, N, columns, adds, TILE);
+        for (; row + 2 <= rows; row += 2) multiply(x + row * K, w, b, out + row * N + n, K, N, columns, adds, 2);
+        if (row < rows) multiply(x + row * K, w, b, out + row * N + n, K, N, columns, adds, 1);
+    }
 }
 
 /* out = x / rms(x), times `weight` [width] if there is one. */

@@ -11,21 +11,26 @@ import shlex
 import subprocess
 import sysconfig
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from nemo_prorl.errors import RolloutError
 
 SOURCE = Path(__file__).with_name("kernels.c")
 FLAGS = ("-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 COMPILERS = ("cc", "gcc", "clang", sysconfig.get_config_var("CC"))
-LANES = 16  # of kernels.c
+LANES, PANEL = 16, 32  # of kernels.c
+WORTH_A_THREAD = 1 << 26  # multiply-adds, most of a millisecond: starting a thread costs a twentieth of it
 
 _INT, _FLOAT, _POINTER = ctypes.c_int64, ctypes.c_float, ctypes.c_void_p
 _ARGUMENTS = {
+    "product": [_POINTER] * 4 + [_INT] * 3 + [ctypes.c_int, _INT, _INT],
     "rms_norm": [_POINTER, _POINTER, _POINTER, _INT, _INT, _FLOAT],
     "swiglu": [_POINTER, _POINTER, _INT, _INT],
     "rotate": [_POINTER, _POINTER, _POINTER, _INT, _INT, _INT, _INT, _FLOAT],
@@ -51,6 +56,31 @@ class Kernels:
             function = getattr(library, name)
             function.argtypes, function.restype = arguments, None
         self._c = library
+        self._pool: ThreadPoolExecutor | None = None
+
+    def product(
+        self, x: Tensor, packed: Tensor, columns: int, bias: Tensor | None, out: Tensor | None = None
+    ) -> Tensor:
+        """x [T, K] times W' plus the bias, [T, `columns`], or that added to `out`; `packed` is what `pack` made of W.
+
+        Large products are shared out over as many threads as torch may use.
+        """
+        rows, inner = x.shape
+        adds = out is not None
+        made = x.new_empty(rows, columns) if out is None else out
+        pointers = (x.data_ptr(), packed.data_ptr(), _address(bias), made.data_ptr())
+        panels, parts = len(packed), max(1, min(torch.get_num_threads(), rows * inner * columns // WORTH_A_THREAD))
+        ends = [panels * part // parts for part in range(parts + 1)]
+        if parts == 1:
+            self._c.product(*pointers, rows, inner, columns, adds, 0, panels)
+            return made
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(thread_name_prefix="rollout")
+        for done in [
+            self._pool.submit(self._c.product, *pointers, rows, inner, columns, adds, *part) for part in pairwise(ends)
+        ]:
+            done.result()
+        return made
 
     def rms_norm(self, x: Tensor, eps: float, weight: Tensor | None = None) -> Tensor:
         """x over the root mean square of its last axis, times `weight` [H] if given; x is [T, H]."""
@@ -126,6 +156,13 @@ def compiled() -> Kernels:
         f"the native rollout engine needs a C compiler and found none that works ({'; '.join(failures)}). Install gcc "
         "or clang, name one in $CC, or choose rollout=transformers."
     )
+
+
+def pack(weight: Tensor) -> Tensor:
+    """[N, K] -> [N/32, K, 32], as `Kernels.product` reads it."""
+    rows, columns = weight.shape
+    padded = functional.pad(weight, (0, 0, 0, -rows % PANEL))
+    return padded.view(-1, PANEL, columns).transpose(1, 2).contiguous()
 
 
 def whole_vectors(count: int) -> int:

@@ -12,27 +12,20 @@ from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from nemo_prorl.rollout.native.kernels import Kernels, pack
 from nemo_prorl.rollout.refit import refit
 from nemo_prorl.weights.architecture import Architecture
 
 HEAD = "lm_head.weight"
-TYPICAL_ROWS = 64  # which packing is made for; products of other numbers of rows are right too
-PACKED_FROM = 1 << 16  # numbers in a matrix; what packing saves in smaller ones, starting oneDNN costs
 
 
 class Matrix:
-    """x -> x W' + b in float32. A large W [out, in] is packed as oneDNN wants it, where torch has oneDNN.
+    """x -> x W' + b, with W [out, in] packed: packing it in every product takes a quarter of the product's time."""
 
-    Packing it anew in every product, as `linear` does, takes a fifth of its time at 64 rows and more at fewer.
-    """
-
-    def __init__(self, rows: int, columns: int, *, bias: bool = False) -> None:
-        self._shape = rows, columns
+    def __init__(self, kernels: Kernels, rows: int, columns: int, *, bias: bool = False) -> None:
+        self._kernels, self._shape = kernels, (rows, columns)
         self.bias = torch.empty(rows) if bias else None
-        has_onednn = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-        self._packs = has_onednn and rows * columns >= PACKED_FROM
         self._weight = torch.empty(0)
 
     def unpacked(self) -> Tensor:
@@ -42,26 +35,27 @@ class Matrix:
         return self._weight
 
     def pack(self) -> None:
-        if self._packs:
-            self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight, TYPICAL_ROWS)
+        self._weight = pack(self._weight)
 
     def __call__(self, x: Tensor) -> Tensor:
-        if self._packs:
-            product: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self.bias, "none", [], "")
-            return product
-        return functional.linear(x, self._weight, self.bias)
+        return self._kernels.product(x, self._weight, self._shape[0], self.bias)
+
+    def add(self, x: Tensor, to: Tensor) -> None:
+        """`to` += x W' + b."""
+        self._kernels.product(x, self._weight, self._shape[0], self.bias, to)
 
 
 class LayerWeights:
     """One layer: `qkv` [Q + 2K, H], `head_norm` [heads of q and k, D] or None, `out` [H, Q], `gate_up` [2F, H],
     `down` [H, F]."""
 
-    def __init__(self, of: Architecture) -> None:
+    def __init__(self, of: Architecture, kernels: Kernels) -> None:
         hidden, ffn = of.hidden_size, of.ffn_size
         self._of = of
-        self.qkv = Matrix(of.query_size + 2 * of.kv_size, hidden, bias=of.qkv_bias)
+        self.qkv = Matrix(kernels, of.query_size + 2 * of.kv_size, hidden, bias=of.qkv_bias)
         self.head_norm = torch.empty(of.num_heads + of.num_kv_heads, of.head_dim) if of.qk_norm else None
-        self.out, self.gate_up, self.down = Matrix(hidden, of.query_size), Matrix(2 * ffn, hidden), Matrix(hidden, ffn)
+        self.out = Matrix(kernels, hidden, of.query_size)
+        self.gate_up, self.down = Matrix(kernels, 2 * ffn, hidden), Matrix(kernels, hidden, ffn)
         self._attention_norm, self._mlp_norm = torch.empty(hidden), torch.empty(hidden)
         self._query_norm, self._key_norm = torch.empty(of.head_dim), torch.empty(of.head_dim)
 
@@ -106,12 +100,12 @@ class DecoderWeights:
     Tied embeddings stand here twice, as rows to look up and as a matrix to multiply with.
     """
 
-    def __init__(self, of: Architecture) -> None:
+    def __init__(self, of: Architecture, kernels: Kernels) -> None:
         self.of = of
         self.embedding = torch.empty(of.vocab_size, of.hidden_size)
-        self.layers = [LayerWeights(of) for _ in range(of.num_layers)]
+        self.layers = [LayerWeights(of, kernels) for _ in range(of.num_layers)]
         self.final_norm = torch.empty(of.hidden_size)
-        self.head = Matrix(of.vocab_size, of.hidden_size)
+        self.head = Matrix(kernels, of.vocab_size, of.hidden_size)
 
     @torch.no_grad()
     def load(self, stream: Iterable[tuple[str, Tensor]]) -> None:
