@@ -59,7 +59,7 @@ class Kernels:
         self._pool: ThreadPoolExecutor | None = None
 
     def product(
-        self, x: Tensor, packed: Tensor, columns: int, bias: Tensor | None, out: Tensor | None = None
+        self, x: Tensor, packed: Tensor, columns: int, bias: Tensor | None = None, out: Tensor | None = None
     ) -> Tensor:
         """x [T, K] times W' plus the bias, [T, `columns`], or that added to `out`; `packed` is what `pack` made of W.
 
