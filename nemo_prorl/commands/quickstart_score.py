@@ -8,7 +8,7 @@ from nemo_prorl.build import held_out_from, recipe_from, verifier_pool
 from nemo_prorl.config.schema import ProRLConfig
 from nemo_prorl.data.tokenizer import Tokenizer
 from nemo_prorl.evaluation.runner import ValidationResult, Validator
-from nemo_prorl.rollout.transformers_engine import TransformersEngine
+from nemo_prorl.rollout.native.engine import native_or_transformers
 from nemo_prorl.weights.hf_folder import TensorReader
 from nemo_prorl.world import LocalWorld
 
@@ -19,7 +19,7 @@ def score(config: ProRLConfig) -> ValidationResult:
     tokenizer = Tokenizer.load(folder)
     prompts = held_out_from(config, tokenizer)
     limits = recipe_from(config.recipe.stages).stages[0].sampling
-    engine, reader = TransformersEngine(folder, tokenizer), TensorReader(folder)
+    engine, reader = native_or_transformers(folder, tokenizer), TensorReader(folder)
     engine.load_weights((name, reader.get(name)) for name in reader.names)
     with verifier_pool(config.verifiers) as pool:
         validator = Validator(

@@ -25,7 +25,7 @@ from nemo_prorl.errors import RolloutError
 SOURCE = Path(__file__).with_name("kernels.c")
 FLAGS = ("-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 COMPILERS = ("cc", "gcc", "clang", sysconfig.get_config_var("CC"))
-LANES, PANEL = 16, 32  # of kernels.c
+LANES, PANEL = 16, 32  # as in kernels.c
 WORTH_A_THREAD = 1 << 26  # multiply-adds, most of a millisecond: starting a thread costs a twentieth of it
 
 _INT, _FLOAT, _POINTER = ctypes.c_int64, ctypes.c_float, ctypes.c_void_p
@@ -147,11 +147,10 @@ def compiled() -> Kernels:
                 command = [*shlex.split(compiler), *FLAGS, tuned, "-o", str(library), str(SOURCE), "-lm"]
                 try:
                     subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+                    return Kernels(ctypes.CDLL(str(library)))
                 except (OSError, subprocess.SubprocessError) as error:
                     said = str(getattr(error, "stderr", None) or error).strip()
                     failures.append(f"{compiler} {tuned}: {said.splitlines()[0] if said else 'failed'}")
-                else:
-                    return Kernels(ctypes.CDLL(str(library)))
     raise RolloutError(
         f"the native rollout engine needs a C compiler and found none that works ({'; '.join(failures)}). Install gcc "
         "or clang, name one in $CC, or choose rollout=transformers."
