@@ -18,6 +18,7 @@ BENCHMARKS = {
     "rollout": "benchmarks.rollout:ROLLOUT",  # over models, batches and lengths, against the transformers engine
     "logprobs": "benchmarks.logprobs:LOGPROBS",  # from hidden states, against whole logits
     "packing": "benchmarks.packing:PACKING",  # against padded rows
+    "costs": "benchmarks.costs:COSTS",  # of rows by their length, for sharing them out
     "levers": "benchmarks.levers:LEVERS",  # what trades memory for time
     "scaling": "benchmarks.scaling:SCALING",  # with tokens, vocabulary, group size, ranks
     "converters": "benchmarks.converters:CONVERTERS",  # against cp

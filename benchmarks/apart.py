@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import forget_peak, now, peak_bytes, resident_bytes
+from benchmarks.measure import forget_peak, give_back_freed, now, peak_bytes, resident_bytes
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -38,6 +38,7 @@ def costs(work: Callable[[], object], *, repeats: int) -> dict[str, float]:
 
     The fastest, since what other processes add to a short call is never negative.
     """
+    give_back_freed()
     before = resident_bytes()
     forget_peak()
     work()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from nemo_aligner.models.alignable_interface import AlignableGenerativeInterface
@@ -26,6 +26,12 @@ from nemo_prorl.rollout.engine import Sampled
 
 Metrics = dict[str, Metric]
 AnyBatch = RolloutBatch | Mapping[str, Any]  # a mapping has NeMo-Aligner's keys, see `from_aligner`
+
+
+class Optimizer(Protocol):
+    """The one verb the step needs of an optimizer."""
+
+    def step(self) -> Mapping[str, Metric | float]: ...
 
 
 class PolicyActor(AlignableGenerativeInterface):  # type: ignore[misc]
@@ -59,6 +65,10 @@ class PolicyActor(AlignableGenerativeInterface):  # type: ignore[misc]
     def get_init_policy_logprobs(self, batch: AnyBatch) -> Tensor:
         """The reference policy's logprobs of `batch`, [B, T] float32, at `batch.temperature`: pi_ref of Eq. 4."""
 
+    @abstractmethod
+    def get_base_policy_logprobs(self, batch: AnyBatch) -> Tensor:
+        """The logprobs of `batch` by the model that the run started from, [B, T] float32, at `batch.temperature`."""
+
     # -- training ----------------------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -87,6 +97,10 @@ class PolicyActor(AlignableGenerativeInterface):  # type: ignore[misc]
     # -- the reference, resets, checkpoints: not in NeMo-Aligner -----------------------------------------------------
 
     @abstractmethod
+    def return_to(self, step: int) -> None:
+        """Take the policy's weights from the checkpoint of `step`; the optimizer keeps its moments."""
+
+    @abstractmethod
     def reset_reference(self) -> None:
         """Make the present policy the reference (a ProRL hard reset)."""
 
@@ -95,8 +109,28 @@ class PolicyActor(AlignableGenerativeInterface):  # type: ignore[misc]
         """Fresh moments, step count and master weights; the learning rate goes on."""
 
     @abstractmethod
-    def save_checkpoint(self, step: int, state: Mapping[str, Any]) -> Path:
-        """Write policy, optimizer, reference and `state`; whole or not at all."""
+    def save_checkpoint(
+        self,
+        step: int,
+        state: Mapping[str, Any],
+        *,
+        score: float | None = None,
+        measure: str = "",
+        tags: Sequence[str] = (),
+    ) -> Path:
+        """Write policy, optimizer, reference and `state`; whole or not at all. It may be written after this returns.
+
+        `score` of this policy in validation (more is better; of one `measure` scores can be compared) and `tags` say
+        which checkpoints are to be kept.
+        """
+
+    @abstractmethod
+    def checkpoint_written(self, *, wait: bool = False) -> Path | None:
+        """A checkpoint that has become whole since this was asked last; with `wait`, once nothing is being written.
+
+        Raises:
+            CheckpointError: it could not be written.
+        """
 
     @abstractmethod
     def restore_checkpoint(self) -> dict[str, Any] | None:

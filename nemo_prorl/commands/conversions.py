@@ -45,7 +45,7 @@ def hf_to_megatron(source: Path, destination: Path, *, vocabulary_multiple: int)
         reader.check(architecture)
         model = build_model(architecture, config, runtime)
         load_weights(model, reader)
-        return Checkpoints(destination, runtime, keep_last=1).save(0, model, None, {}, {"source": str(source)})
+        return Checkpoints(destination, runtime).save(0, model, None, {}, {"source": str(source)})
 
 
 def megatron_to_hf(
@@ -72,7 +72,7 @@ def megatron_to_hf(
         path = _whole_checkpoint(checkpoint, runtime)
         config = _config_of(path, architecture, like)
         model = build_model(architecture, config, runtime)
-        Checkpoints(path.parent, runtime, keep_last=1).restore(path, model, None, {})
+        Checkpoints(path.parent, runtime).restore(path, model, None, {})
         write_hf_folder(
             destination,
             watch(export_weights(model)),
@@ -118,11 +118,11 @@ def _whole_checkpoint(path: Path, runtime: Runtime) -> Path:
     if not path.is_dir():
         raise CheckpointError(f"{path} is not a folder; give a checkpoint (iter_...), or the folder of a run's ones.")
     if any(path.glob("iter_*")):
-        newest = Checkpoints(path, runtime, keep_last=1).newest()
+        newest = Checkpoints(path, runtime).newest()
         if newest is None:
             raise CheckpointError(f"{path} holds no whole checkpoint; the log says what is wrong with each.")
         return newest
-    if damage := Checkpoints(path.parent, runtime, keep_last=1).damage(path):
+    if damage := Checkpoints(path.parent, runtime).damage(path):
         raise CheckpointError(f"{path} is not a whole checkpoint: {damage}. Give another (iter_...), or their folder.")
     return path
 

@@ -107,17 +107,7 @@ class PackedSelfAttention(SelfAttention):
     ) -> tuple[Tensor, Tensor | None]:
         """hidden_states [l, 1, H] (l / TP with sequence parallelism) -> the same shape, and the projection's bias."""
         pack = packed_seq_params
-        assert pack.cos_lD is not None and pack.sin_lD is not None
-        mixed, _bias = self.linear_qkv(hidden_states)
-        groups = self.num_query_groups_per_partition
-        heads = self.num_attention_heads_per_partition // groups
-        mixed = mixed.view(len(mixed), groups, heads + 2, self.hidden_size_per_attention_head)
-        if not self.config.qk_layernorm:
-            query, key, value = _TurnedHeads.apply(mixed, pack.cos_lD, pack.sin_lD)
-        else:
-            query, key, value = mixed[:, :, :heads], mixed[:, :, heads], mixed[:, :, heads + 1]
-            query = _Turned.apply(self.q_layernorm(query), pack.cos_lD[:, None], pack.sin_lD[:, None])
-            key = _Turned.apply(self.k_layernorm(key), pack.cos_lD, pack.sin_lD)
+        query, key, value = self.heads(hidden_states, pack)
         query = query.flatten(1, 2)
         if self.checkpoint_core_attention and self.training:
             context = checkpoint(partial(self.core_attention, pack), False, query, key, value)
@@ -125,6 +115,20 @@ class PackedSelfAttention(SelfAttention):
             context = self.core_attention(pack, query, key, value)
         output: tuple[Tensor, Tensor | None] = self.linear_proj(context)
         return output
+
+    def heads(self, hidden_states: Tensor, pack: PackedInput) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries [l, groups, heads of each, D], keys and values [l, groups, D]; the first two are turned."""
+        assert pack.cos_lD is not None and pack.sin_lD is not None
+        mixed, _bias = self.linear_qkv(hidden_states)
+        groups = self.num_query_groups_per_partition
+        heads = self.num_attention_heads_per_partition // groups
+        mixed = mixed.view(len(mixed), groups, heads + 2, self.hidden_size_per_attention_head)
+        if not self.config.qk_layernorm:
+            turned: tuple[Tensor, Tensor, Tensor] = _TurnedHeads.apply(mixed, pack.cos_lD, pack.sin_lD)
+            return turned
+        query, key, value = mixed[:, :, :heads], mixed[:, :, heads], mixed[:, :, heads + 1]
+        query = _Turned.apply(self.q_layernorm(query), pack.cos_lD[:, None], pack.sin_lD[:, None])
+        return query, _Turned.apply(self.k_layernorm(key), pack.cos_lD, pack.sin_lD), value
 
 
 class PackedAttention(MegatronModule):

@@ -17,8 +17,8 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 from torch.nn import Parameter
 
 from nemo_prorl.config.schema import MegatronConfig
+from nemo_prorl.megatron.layer_spec import local_block_spec
 from nemo_prorl.megatron.layout import padded_vocabulary
-from nemo_prorl.megatron.modules import local_block_spec
 from nemo_prorl.megatron.precision import precision_of
 from nemo_prorl.megatron.runtime import Runtime
 from nemo_prorl.megatron.scoring import ScoringGPT
@@ -88,7 +88,7 @@ def _chunk(
     if uses_te:
         layers = get_gpt_layer_with_transformer_engine_spec(qk_layernorm=architecture.qk_norm)
     else:
-        layers = local_block_spec(transformer_config, virtual_stage)
+        layers = local_block_spec(transformer_config, virtual_stage, on_cpu=transformer_config.use_cpu_initialization)
     where = {"ignore_virtual": False, "vp_stage": virtual_stage}
     return ScoringGPT(
         transformer_config,

@@ -1,4 +1,4 @@
-"""Megatron's local layer specs with modules that run on any device.
+"""Modules of a layer that run on any device.
 
 They keep the parameter names of those they replace, so that checkpoints agree. On a CPU a pass over the activations
 costs as much as a good part of a matrix product, so each of them takes as few passes as it can.
@@ -10,14 +10,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
 from megatron.core.transformer.mlp import MLP
-from megatron.core.transformer.spec_utils import ModuleSpec
-from megatron.core.transformer.transformer_block import TransformerBlockSubmodules, get_num_layers_to_build
 from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor
-
-from nemo_prorl.megatron.attention import PackedAttention, PackedSelfAttention
 
 
 class RMSNorm(torch.nn.RMSNorm):
@@ -82,19 +77,3 @@ class _Gated(torch.autograd.Function):
         torch.mul(gradients[0], F.silu(gate), out=to_up)
         torch.ops.aten.silu_backward.grad_input(gradients[0] * up, gate, grad_input=to_gate)
         return to_x
-
-
-def local_block_spec(config: TransformerConfig, virtual_stage: int | None = None) -> TransformerBlockSubmodules:
-    """Megatron's local decoder layers with our norm, attention and MLP, as many as this chunk of the model has."""
-    layer: ModuleSpec = get_gpt_layer_local_spec(qk_layernorm=config.qk_layernorm, normalization="RMSNorm")
-    layer.submodules.input_layernorm = layer.submodules.pre_mlp_layernorm = RMSNorm
-    layer.submodules.self_attention.module = PackedSelfAttention
-    layer.submodules.mlp.module = PackedMLP
-    attention = layer.submodules.self_attention.submodules
-    attention.core_attention = PackedAttention
-    if config.qk_layernorm:
-        attention.q_layernorm = attention.k_layernorm = RMSNorm
-    # With a bare layer spec the block's final norm would be LayerNorm.
-    return TransformerBlockSubmodules(
-        layer_specs=[layer] * get_num_layers_to_build(config, virtual_stage), layer_norm=RMSNorm
-    )

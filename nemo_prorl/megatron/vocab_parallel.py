@@ -110,7 +110,7 @@ class _Scores(torch.autograd.Function):
             through_logits_CV = grad_CV.mul_(vocabulary.inverse_temperature).to(hidden_NH.dtype)
             grad_hidden_NH[rows] = through_logits_CV @ weight_VH
             if grad_weight_VH is not None:
-                _add_product(grad_weight_VH, through_logits_CV, hidden_NH[rows])
+                add_product(grad_weight_VH, through_logits_CV, hidden_NH[rows])
         if vocabulary.group is not None and vocabulary.reduces_hidden:
             dist.all_reduce(grad_hidden_NH, group=vocabulary.group)
         return grad_hidden_NH, returned_VH, None, None
@@ -141,7 +141,7 @@ def _weight_gradient(weight_VH: Tensor, is_needed: bool) -> tuple[Tensor | None,
     return own, own
 
 
-def _add_product(total_VH: Tensor, grad_CV: Tensor, hidden_CH: Tensor) -> None:
+def add_product(total_VH: Tensor, grad_CV: Tensor, hidden_CH: Tensor) -> None:
     """total += grad.T @ hidden, in the total's dtype."""
     if total_VH.dtype == grad_CV.dtype:
         total_VH.addmm_(grad_CV.t(), hidden_CH)

@@ -80,15 +80,17 @@ def estimate_memory(
     )
 
 
-def training_cost(architecture: Architecture) -> TrainingCost:
-    """What rows cost, in floating-point operations of a forward pass.
+def training_cost(architecture: Architecture, attention_cost: float = 1.0) -> TrainingCost:
+    """What rows cost, in floating-point operations of a forward pass's matrix products.
 
     Two for each weight and token, the output layer's too; for attention two products of a query with the keys (and the
-    probabilities with the values) that stand before it, half of a square.
+    probabilities with the values) that stand before it, half of a square. One of attention's takes as long as
+    `attention_cost` of the others, which is measured (`python -m benchmarks costs`).
     """
     weights = architecture.num_layers * architecture.layer_parameter_count
     weights += architecture.vocab_size * architecture.hidden_size
-    return TrainingCost(a_token=2.0 * weights, a_pair=2.0 * architecture.num_layers * architecture.query_size)
+    pair = 2.0 * architecture.num_layers * architecture.query_size
+    return TrainingCost(a_token=2.0 * weights, a_pair=pair * attention_cost)
 
 
 def rank_parameter_count(

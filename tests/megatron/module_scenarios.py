@@ -12,8 +12,9 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor
 
 from nemo_prorl.config.schema import MegatronConfig
-from nemo_prorl.megatron.attention import PackedAttention, PackedInput, blocks_of, held_by
+from nemo_prorl.megatron.attention import PackedAttention, PackedInput, PackedSelfAttention, blocks_of, held_by
 from nemo_prorl.megatron.microbatch import Microbatches
+from nemo_prorl.megatron.modules import PackedMLP
 from nemo_prorl.megatron.packing import Pack, Piece
 from nemo_prorl.megatron.runtime import Runtime
 from tests.megatron.scenarios import TEMPERATURE, Engine, engine, gradients_as_weights
@@ -63,11 +64,13 @@ def attended(packs: Sequence[Pack], heads: Sequence[Sequence[Tensor]], weights: 
 
 
 def of_the_first_layer(
-    folder: Path, settings: Mapping[str, Any], pack: Pack, hidden_LH: Tensor, weights_LH: Tensor
+    folder: Path, settings: Mapping[str, Any], as_on_gpu: bool, pack: Pack, hidden_LH: Tensor, weights_LH: Tensor
 ) -> dict[str, Any]:
     """By transformers' name of a module of the first layer: its output, and gradients of input and parameters."""
     with engine(folder, settings) as run:
         layer = run.model.gpts[0].decoder.layers[0]
+        if as_on_gpu:  # with the modules that take all tokens at once; parameters are the same
+            layer.self_attention.__class__, layer.mlp.__class__ = PackedSelfAttention, PackedMLP
         packed = Microbatches(run.model, run.runtime.device).of(pack, TEMPERATURE).packed
         modules = {
             "input_layernorm": layer.input_layernorm,

@@ -6,6 +6,7 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 from torch.testing import assert_close
 from transformers import AutoModelForCausalLM
 
+from nemo_prorl.megatron import attention, cpu_layers
 from nemo_prorl.megatron.modules import RMSNorm
 from nemo_prorl.megatron.packing import Packer, TokenRows
 from tests.megatron import module_scenarios as scenarios
@@ -55,13 +56,15 @@ def of_transformers(folder, pack, hidden_LH, weights_LH):
 @pytest.mark.processes
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 0.02)])
 @pytest.mark.parametrize(("family", "head_dim"), [("qwen2", 8), ("qwen3", 16)])  # qwen3 norms queries and keys
+@pytest.mark.parametrize("as_on_gpu", [False, True])
 def test_every_module_of_a_layer_is_transformers_with_its_gradients(
-    family, head_dim, precision, tolerance, pack, inputs_and_weights, tmp_path
+    as_on_gpu, family, head_dim, precision, tolerance, pack, inputs_and_weights, tmp_path
 ):
     """Rotary embedding by positions in rows, norms of queries and keys, the gate; bf16 to within its rounding."""
     folder = tiny_hf_folder(tmp_path, family, hidden_size=HIDDEN, head_dim=head_dim, tied=True)
     expected = of_transformers(folder, pack, *inputs_and_weights)
-    (found,) = run_ranks(scenarios.of_the_first_layer, 1, folder, {"precision": precision}, pack, *inputs_and_weights)
+    settings = {"precision": precision}
+    (found,) = run_ranks(scenarios.of_the_first_layer, 1, folder, settings, as_on_gpu, pack, *inputs_and_weights)
     for module, (output_LH, gradient_LH, parameters) in expected.items():
         ours = found[module]
         assert_close_of_its_size(ours[0], output_LH, tolerance, module)
@@ -102,3 +105,67 @@ def test_the_norm_is_torchs_of_tensors_of_any_shape(shape, dtype, tolerance):
     )
     assert_close(ours.grad.float(), wide.grad, atol=tolerance, rtol=10 * tolerance)
     assert_close(norm.weight.grad.float(), weight.grad, atol=10 * tolerance, rtol=10 * tolerance)
+
+
+@pytest.fixture(scope="module")
+def states():
+    """More tokens than a chunk takes, [600, 1, 16], rounded so that bf16 begins where fp32 does."""
+    return torch.randn(600, 1, 16, generator=torch.Generator().manual_seed(2)).bfloat16().float()
+
+
+def with_gradients(function, *tensors):
+    """A result, weighted at random, and its gradients by the tensors; all in fp32."""
+    leaves = [tensor.clone().requires_grad_() for tensor in tensors]
+    output = function(*leaves)
+    weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(3)).bfloat16()
+    (output * weights.to(output.dtype)).sum().backward()
+    return [output.detach().float(), *(leaf.grad.float() for leaf in leaves)]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.02)])
+def test_an_mlp_in_chunks_is_an_mlp(dtype, tolerance, states):
+    """silu(gate) * up between two products; the last of three chunks is a short one."""
+    generator = torch.Generator().manual_seed(4)
+    gate_up = torch.randn(2 * 24, 16, generator=generator).bfloat16().float()
+    down = torch.randn(16, 24, generator=generator).bfloat16().float()
+
+    def whole(x, gate_up, down):
+        gate, up = (x @ gate_up.t()).chunk(2, dim=-1)
+        return (torch.nn.functional.silu(gate) * up) @ down.t()
+
+    def in_chunks(x, gate_up, down):
+        return cpu_layers._GatedMLP.apply(x, gate_up, down, torch.is_grad_enabled())
+
+    expected = with_gradients(whole, states, gate_up, down)
+    found = with_gradients(in_chunks, *(tensor.to(dtype) for tensor in (states, gate_up, down)))
+    for number, (ours, theirs) in enumerate(zip(found, expected, strict=True)):
+        assert_close_of_its_size(ours, theirs, tolerance, number)
+    with torch.no_grad():
+        assert_close_of_its_size(in_chunks(states, gate_up, down), expected[0], 1e-5, "without gradients")
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.02)])
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_heads_turned_in_chunks_give_the_products_of_heads_turned_at_once(dtype, tolerance, has_bias, states):
+    """Two query groups of three heads of 4: every query with its key and with the next token's, and the values."""
+    angles = torch.rand(600, 2, generator=torch.Generator().manual_seed(5)) * 6
+    turning = angles.cos(), angles.sin()
+    weight = torch.randn(2 * 5 * 4, 16, generator=torch.Generator().manual_seed(6)).bfloat16().float()
+    bias = [torch.randn(40, generator=torch.Generator().manual_seed(7)).bfloat16().float()] if has_bias else []
+
+    def products(heads):
+        query, key, value = heads
+        pairs = [(query * keys[:, :, None]).sum(-1) for keys in (key, key.roll(1, 0))]
+        return torch.cat([*(pair.flatten(1) for pair in pairs), value.flatten(1)], dim=1)
+
+    def at_once(x, weight, bias=None):
+        mixed = torch.nn.functional.linear(x, weight, bias).view(600, 2, 5, 4)
+        return products(attention._TurnedHeads.apply(mixed, *turning))
+
+    def in_chunks(x, weight, bias=None):
+        return products(cpu_layers._TurnedProjection.apply(x, weight, bias, *turning, 2))
+
+    expected = with_gradients(at_once, states, weight, *bias)
+    found = with_gradients(in_chunks, *(tensor.to(dtype) for tensor in (states, weight, *bias)))
+    for number, (ours, theirs) in enumerate(zip(found, expected, strict=True)):
+        assert_close_of_its_size(ours, theirs, tolerance, number)

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -78,3 +79,8 @@ def test_the_cost_of_a_token_and_of_a_pair_by_hand():
     """Two layers of 128 weights and an output layer of 10 x 4; queries of 2 heads x 2 in each layer."""
     cost = training_cost(Architecture.from_hf_config(TINY, "here"))
     assert (cost.a_token, cost.a_pair) == (2 * (2 * 128 + 40), 2 * 2 * 4)
+
+
+def test_an_operation_of_attention_counts_as_much_as_was_measured():
+    architecture = Architecture.from_hf_config(TINY, "here")
+    assert training_cost(architecture, 2.5) == replace(training_cost(architecture), a_pair=2.5 * 2 * 2 * 4)
