@@ -13,7 +13,7 @@ from nemo_prorl.config.schema import ExportConfig
 from nemo_prorl.errors import ProRLError
 from nemo_prorl.megatron.model import PolicyModel
 from nemo_prorl.megatron.weights import export_weights
-from nemo_prorl.weights.hf_folder import write_hf_folder
+from nemo_prorl.weights.hf_writer import write_hf_folder
 from nemo_prorl.weights.new_folder import refuse_to_replace
 from nemo_prorl.world import World, gather_or_raise
 

@@ -19,6 +19,7 @@ from torch.nn import Parameter
 from nemo_prorl.config.schema import MegatronConfig
 from nemo_prorl.megatron.layout import padded_vocabulary
 from nemo_prorl.megatron.modules import local_block_spec
+from nemo_prorl.megatron.names import TRANSFORMER_ENGINE_NAMES
 from nemo_prorl.megatron.precision import precision_of
 from nemo_prorl.megatron.runtime import Runtime
 from nemo_prorl.megatron.scoring import ScoringGPT
@@ -176,13 +177,6 @@ def local_name_of(name: str, layers: Any) -> str:
         _, _, local_number, rest = name.split(".", 3)
         name = f"decoder.layers.{layers[int(local_number)].layer_number - 1}.{rest}"
     return name
-
-
-# Transformer Engine fuses a norm with the projection after it and names it after that.
-TRANSFORMER_ENGINE_NAMES = {
-    "self_attention.linear_qkv.layer_norm_weight": "input_layernorm.weight",
-    "mlp.linear_fc1.layer_norm_weight": "pre_mlp_layernorm.weight",
-}
 
 
 def named_parameters(model: PolicyModel) -> Iterator[tuple[str, torch.nn.Parameter]]:

@@ -8,7 +8,8 @@ from safetensors.torch import load_file, save_file
 from nemo_prorl.commands.convert import run
 from nemo_prorl.errors import CheckpointError, ConfigError, WeightsError
 from nemo_prorl.weights.architecture import Architecture
-from nemo_prorl.weights.hf_folder import stream, write_hf_folder
+from nemo_prorl.weights.hf_folder import stream
+from nemo_prorl.weights.hf_writer import write_hf_folder
 from tests.tiny_models import tiny_hf_folder
 
 KINDS = [("qwen2", True), ("qwen2", False), ("qwen3", True), ("llama", False)]
