@@ -21,6 +21,7 @@ from nemo_prorl.megatron.layout import padded_vocabulary
 from nemo_prorl.megatron.modules import local_block_spec
 from nemo_prorl.megatron.names import TRANSFORMER_ENGINE_NAMES
 from nemo_prorl.megatron.precision import precision_of
+from nemo_prorl.megatron.rope import rope_settings
 from nemo_prorl.megatron.runtime import Runtime
 from nemo_prorl.megatron.scoring import ScoringGPT
 from nemo_prorl.weights.architecture import Architecture
@@ -85,7 +86,6 @@ def _chunk(
     virtual_stage: int | None,
 ) -> ScoringGPT:
     """One chunk of the layers, with the embedding in the first of all chunks and the output layer in the last."""
-    scaling = architecture.rope_scaling
     if uses_te:
         layers = get_gpt_layer_with_transformer_engine_spec(qk_layernorm=architecture.qk_norm)
     else:
@@ -97,10 +97,7 @@ def _chunk(
         vocab_size=padded_vocab,
         max_sequence_length=architecture.max_positions,
         # Our own attention turns queries and keys itself, at each token's own position in the pack.
-        position_embedding_type="rope" if uses_te else "none",
-        rotary_base=architecture.rope_theta,
-        rope_scaling=scaling is not None,
-        rope_scaling_factor=scaling["factor"] if scaling else 1.0,
+        **(rope_settings(architecture, transformer_config) if uses_te else {"position_embedding_type": "none"}),
         share_embeddings_and_output_weights=architecture.tied_embeddings,
         pre_process=parallel_state.is_pipeline_first_stage(**where),
         post_process=parallel_state.is_pipeline_last_stage(**where),
