@@ -68,7 +68,9 @@ def convert(
     return {hf_name: found for name in operations for hf_name, found in work.done[name][CHECKSUMS].items()}
 
 
-def verify(written: Source, architecture: Architecture, expected: Mapping[str, int], work: WorkFolder, watch: Watch) -> None:
+def verify(
+    written: Source, architecture: Architecture, expected: Mapping[str, int], work: WorkFolder, watch: Watch
+) -> None:
     """Read everything again, from what was written.
 
     Raises:

@@ -186,7 +186,10 @@ class Vocabulary(Operation):
         self._check_padding(rows, tp_size, padded_vocab)
         edges = sorted({*range(0, padded_vocab + 1, height), rows})
         return [
-            Piece((begin, 0), embedding[begin:end] if begin < rows else embedding.new_zeros(end - begin, *embedding.shape[1:]))
+            Piece(
+                (begin, 0),
+                embedding[begin:end] if begin < rows else embedding.new_zeros(end - begin, *embedding.shape[1:]),
+            )
             for begin, end in itertools.pairwise(edges)
         ]
 

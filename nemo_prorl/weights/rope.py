@@ -26,7 +26,9 @@ YARN_BETAS = {"beta_fast": 32.0, "beta_slow": 1.0}
 KINDS = ("default", "linear", "dynamic", "llama3", "yarn")
 
 
-def read_rope_scaling(rope: Mapping[str, Any], max_positions: int, problem: Callable[[str], None]) -> RopeScaling | None:
+def read_rope_scaling(
+    rope: Mapping[str, Any], max_positions: int, problem: Callable[[str], None]
+) -> RopeScaling | None:
     """The scaling that a config's entries describe, with every default filled in; None for plain positions.
 
     What can't be trained goes to `problem`.

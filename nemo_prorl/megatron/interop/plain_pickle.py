@@ -36,7 +36,14 @@ _KNOWN: dict[tuple[str, str], Any] = {
 } | {
     ("torch.distributed.checkpoint.metadata", name): getattr(dcp, name)
     for name in (
-        *("BytesStorageMetadata", "ChunkStorageMetadata", "Metadata", "MetadataIndex", "StorageMeta", "TensorProperties"),
+        *(
+            "BytesStorageMetadata",
+            "ChunkStorageMetadata",
+            "Metadata",
+            "MetadataIndex",
+            "StorageMeta",
+            "TensorProperties",
+        ),
         *("TensorStorageMetadata", "_MEM_FORMAT_ENCODING"),
     )
 }
@@ -90,5 +97,3 @@ class _PlainUnpickler(pickle.Unpickler):
         if self._persistent is None:
             raise pickle.UnpicklingError("it refers to something outside of itself")
         return self._persistent(key)
-
-

@@ -107,7 +107,9 @@ class StoredTensors:
             elif shape != expected and key not in known:
                 problems.append(f"{key} is {list(shape or ())}, expected {list(expected)}")
             known.add(key)
-        problems += [f"{key} {list(tensor.shape)} is unknown" for key, tensor in self._stored.items() if key not in known]
+        problems += [
+            f"{key} {list(tensor.shape)} is unknown" for key, tensor in self._stored.items() if key not in known
+        ]
         if problems:
             listed = "\n  ".join(problems)
             raise CheckpointError(
@@ -177,7 +179,11 @@ class StoredTensors:
         places = {(index.fqn, tuple(index.offset or ())): found for index, found in storage.items()}
         for name, entry in stored.items():
             own = name.removeprefix(self.prefix)
-            if not isinstance(entry, TensorStorageMetadata) or not own.startswith(MODEL) or own.endswith("_extra_state"):
+            if (
+                not isinstance(entry, TensorStorageMetadata)
+                or not own.startswith(MODEL)
+                or own.endswith("_extra_state")
+            ):
                 continue
             chunks = []
             for chunk in entry.chunks:

@@ -67,9 +67,7 @@ def read_tensor(file: BinaryIO, place: Place, into: Tensor | None = None) -> Ten
     return flat.as_strided(tuple(shape), tuple(stride), flat.storage_offset() + begin)
 
 
-def _read_flat(
-    file: BinaryIO, place: Place, entry: zipfile.ZipInfo, dtype: torch.dtype, into: Tensor | None
-) -> Tensor:
+def _read_flat(file: BinaryIO, place: Place, entry: zipfile.ZipInfo, dtype: torch.dtype, into: Tensor | None) -> Tensor:
     if entry.compress_type != zipfile.ZIP_STORED or entry.header_offset + entry.file_size > place.length:
         raise ValueError(f"the tensor at byte {place.offset} is compressed or cut off")
     file.seek(place.offset + entry.header_offset + 26)
