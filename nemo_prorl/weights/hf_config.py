@@ -49,7 +49,7 @@ def hf_config_of(architecture: Architecture, tokens: Mapping[str, Any] | None = 
 
 
 def generation_config_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The generation_config.json of a model that has none: the ids that its config names, and nothing about sampling."""
+    """The generation_config.json of a model that has none: the ids that its config names, nothing on sampling."""
     ids = ("bos_token_id", "eos_token_id", "pad_token_id")
     named = {key: config[key] for key in ids if key in config and config[key] is not None}
     return {"_from_model_config": True} | named

@@ -71,16 +71,16 @@ def attention_factor(scaling: RopeScaling | None) -> float:
 
 def rotary_frequencies(head_dim: int, theta: float, scaling: RopeScaling | None) -> Tensor:
     """Radians a position, [head_dim / 2], fp32, as transformers has them."""
-    plain = 1.0 / (theta ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim))
+    plain: Tensor = 1.0 / (theta ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim))
     if scaling is None:
         return plain
-    factor = scaling["factor"]
+    factor: float = scaling["factor"]
     if scaling["rope_type"] == "linear":
         return plain / factor
     if scaling["rope_type"] == "llama3":
         return _llama3(plain, scaling)
     kept = 1 - _yarn_ramp(head_dim, theta, scaling)
-    stretched = 1.0 / (factor * theta ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim))
+    stretched: Tensor = 1.0 / (factor * theta ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim))
     return stretched * (1 - kept) + plain * kept
 
 

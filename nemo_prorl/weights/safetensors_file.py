@@ -42,7 +42,7 @@ def data_begins(path: Path) -> dict[str, int]:
 
 def raw_bytes(tensor: Tensor) -> memoryview:
     """A contiguous CPU tensor's own memory, as bytes."""
-    return memoryview(tensor.reshape(-1).view(torch.uint8).numpy())
+    return tensor.reshape(-1).view(torch.uint8).numpy().data
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from nemo_prorl.errors import CheckpointError, ProRLError, WeightsError
 from nemo_prorl.megatron import manifest
+from nemo_prorl.megatron.interop.hf_view import HuggingFaceView
 from nemo_prorl.megatron.interop.neighbours import RUN_CONFIG, TOKENIZER, read_common, read_settings
 from nemo_prorl.megatron.interop.settings import architecture_of, dtype_of
 from nemo_prorl.megatron.interop.stored_tensors import StoredTensors
@@ -43,6 +44,15 @@ class ModelFolder:
     config: dict[str, Any]
     files: Path | None
     padded_vocab: int | None = None
+
+    @contextmanager
+    def by_name(self) -> Iterator[TensorReader | HuggingFaceView]:
+        """The tensors by Hugging Face's names, to compare; all that a folder of Hugging Face's holds, known or not."""
+        if self.format == "hugging-face":
+            with TensorReader(self.path) as reader:
+                yield reader
+        else:
+            yield HuggingFaceView(StoredTensors(self.path), self.architecture)
 
     @contextmanager
     def tensors(self) -> Iterator[TensorReader | StoredTensors]:
@@ -179,7 +189,7 @@ def _unknown(path: Path) -> str:
     if not path.exists():
         return f"{path} does not exist. Give {FORMATS}."
     if path.suffix == ".nemo" or (path / "model_config.yaml").is_file():
-        return f"{path} is a NeMo 1 model (.nemo), which is not read. Convert it to NeMo 2 or to Hugging Face with NeMo first."
+        return f"{path} is a NeMo 1 model (.nemo), which is not read. Convert it to NeMo 2 with NeMo first."
     found = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) if path.is_dir() else "a file"
     if path.is_dir() and any(path.rglob("mp_rank_*")):
         return (

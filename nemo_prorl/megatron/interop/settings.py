@@ -59,7 +59,8 @@ def architecture_of(settings: Mapping[str, Any], where: str, *, dtype: Dtype, pa
         wrong.append("both add_qkv_bias and qk_layernorm are true, which no supported model has")
     if wrong:
         raise CheckpointError(
-            f"{where} describes a model that can't be used: {'; '.join(wrong)}. Supported are {', '.join(MODEL_CLASSES)}."
+            f"{where} describes a model that can't be used: {'; '.join(wrong)}. Supported are "
+            f"{', '.join(MODEL_CLASSES)}."
         )
     family = "qwen3" if qk_norm else "qwen2" if qkv_bias else "llama"
     return Architecture.from_hf_config(_hf_config(settings, family, dtype, padded_vocab), where)
@@ -118,7 +119,7 @@ def settings_of(architecture: Architecture) -> dict[str, Any]:
     """The same model as fields of TransformerConfig and GPTModel; plain values only."""
     scaling = architecture.rope_scaling
     kind = scaling["rope_type"] if scaling else None
-    settings = {
+    settings: dict[str, Any] = {
         "num_layers": architecture.num_layers,
         "hidden_size": architecture.hidden_size,
         "ffn_hidden_size": architecture.ffn_size,

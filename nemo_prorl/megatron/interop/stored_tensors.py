@@ -61,7 +61,8 @@ class StoredTensors:
         found = [prefix for prefix in PREFIXES if isinstance(stored.get(prefix + EMBEDDING), TensorStorageMetadata)]
         if not found:
             raise CheckpointError(
-                f"{folder} has no {EMBEDDING}, so it is not a language model's; it holds {', '.join(sorted(stored)[:5])}, ..."
+                f"{folder} has no {EMBEDDING}, so it is not a language model's; it holds "
+                f"{', '.join(sorted(stored)[:5])}, ..."
             )
         self.prefix = found[0]
         self.other_names = [name for name in stored if not name.startswith(tuple(self.prefix + name for name in MODEL))]
@@ -83,6 +84,10 @@ class StoredTensors:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shapes by stored name, without the checkpoint's prefix."""
         return {name: tensor.shape for name, tensor in self._stored.items()}
+
+    def dtype_of(self, name: str) -> torch.dtype:
+        """That of Megatron's tensor `name`, as the weight map has it."""
+        return self._stored[self._find(name)[0]].dtype
 
     def check(self, architecture: Architecture, like: str) -> None:
         """See that the model has exactly the tensors of `architecture`, which `like` describes.
@@ -205,7 +210,8 @@ class StoredTensors:
                 problems.append(f"{name} has {path.stat().st_size} bytes instead of {length}")
         if problems:
             raise CheckpointError(
-                f"{self.folder} is not a whole checkpoint: {'; '.join(problems)}. Take another, or this one from a copy."
+                f"{self.folder} is not a whole checkpoint: {'; '.join(problems)}. Take another, or bring it back "
+                "from a copy."
             )
 
 
@@ -214,6 +220,6 @@ def _read_metadata(folder: Path) -> Any:
         return plain_loads((folder / ".metadata").read_bytes())
     except (OSError, pickle.UnpicklingError) as error:
         raise CheckpointError(
-            f"{folder} is no checkpoint in torch_dist format ({type(error).__name__}: {error}). Give one of the iter_... "
-            "folders, or the folder that they lie in."
+            f"{folder} is no checkpoint in torch_dist format ({type(error).__name__}: {error}). Give one of the "
+            "iter_... folders, or the folder that they lie in."
         ) from error

@@ -39,7 +39,7 @@ def write_tensor(file: BinaryIO, tensor: Tensor) -> Place:
     """Append a tensor's archive to `file`, which is at its end."""
     offset = file.tell()
     plain = tensor.detach().contiguous()
-    with zipfile.ZipFile(_Rest(file, offset), "w", zipfile.ZIP_STORED) as archive:  # type: ignore[arg-type]
+    with zipfile.ZipFile(_Rest(file, offset), "w", zipfile.ZIP_STORED) as archive:  # type: ignore[call-overload]
         _put(archive, "data.pkl", _described(plain))
         _put(archive, "byteorder", b"little")
         _put(archive, "data/0", raw_bytes(plain))
