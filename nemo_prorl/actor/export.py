@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ class Export:
     config: ExportConfig
     like: Path
     world: World
+    card: Callable[[str], str] | None = None  # the model card's text, for the folder's name
 
     def check(self, folder: Path) -> None:
         """Collective: find before a long training what would keep `folder` from being written after it.
@@ -70,4 +71,5 @@ class Export:
             dtype=self.config.dtype,
             max_shard_bytes=self.config.max_shard_bytes,
             overwrite=True,
+            card=None if self.card is None else self.card(folder.name),
         )

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import lcm
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from nemo_prorl.errors import ConfigError
 from nemo_prorl.megatron.interop.checkpoint_writer import write_nemo_beside, write_prorl_beside
-from nemo_prorl.megatron.interop.model_folder import ModelFolder, open_folder, step_of
+from nemo_prorl.megatron.interop.model_folder import ModelFolder, open_folder, read_state, step_of
 from nemo_prorl.megatron.interop.nemo_context import check_nemo
 from nemo_prorl.megatron.interop.stored_tensors import StoredTensors
 from nemo_prorl.megatron.interop.torch_dist_sink import TorchDistSink
 from nemo_prorl.weights.architecture import Architecture, Dtype
 from nemo_prorl.weights.conversion import convert, verify
-from nemo_prorl.weights.hf_config import generation_config_of
 from nemo_prorl.weights.hf_folder import TensorReader
-from nemo_prorl.weights.hf_writer import SafetensorsSink, carry, write_config
+from nemo_prorl.weights.hf_writer import SafetensorsSink, write_companions, write_config
 from nemo_prorl.weights.identity import model_identity
 from nemo_prorl.weights.model_card import CARD, base_model_of, model_card
 from nemo_prorl.weights.tokenizer_size import check_tokenizer
+from nemo_prorl.weights.training_card import training_card
 from nemo_prorl.weights.work_folder import WorkFolder, work_folder
 
 Watch = Callable[[Iterator[str], str], Iterator[str]]
@@ -122,29 +121,24 @@ def to_hugging_face(
 def _write_what_is_not_weights(work: WorkFolder, opened: ModelFolder, dtype: Dtype, destination: Path) -> None:
     """config.json, tokenizer, generation config and model card."""
     write_config(work.path, opened.config, dtype)
-    if opened.files is not None:
-        carry(opened.files, work.path)
-    artifacts = opened.path.parent / "context" / "artifacts"
-    if artifacts.is_dir():  # where NeMo keeps the generation config
-        carry(artifacts, work.path)
-    generation = work.path / "generation_config.json"
-    if not generation.is_file():
-        generation.write_text(json.dumps(generation_config_of(opened.config), indent=2) + "\n", encoding="utf-8")
-    if (work.path / CARD).is_file():
-        return
+    artifacts = opened.path.parent / "context" / "artifacts"  # where NeMo keeps the generation config
+    write_companions(work.path, opened.config, *[folder for folder in (opened.files, artifacts) if folder is not None])
+    (work.path / CARD).write_text(_card(destination.name, opened), encoding="utf-8")
+
+
+def _card(title: str, opened: ModelFolder) -> str:
+    """What is known of how the checkpoint came about."""
+    own = read_state(opened.path) if opened.format == "prorl" else {}
+    state = own.get("state", {})
+    if "settings" in state:
+        return training_card(title, state["command"], state["settings"], opened.config, steps=own["step"])
     base = base_model_of(opened.files or opened.path, opened.config)
-    step = step_of(opened)
-    story = f"Converted from a {opened.format} folder" + ("." if not step else f", written at step {step}.")
-    (work.path / CARD).write_text(model_card(destination.name, base, story, _trained(opened)), encoding="utf-8")
-
-
-def _trained(opened: ModelFolder) -> Mapping[str, Any]:
-    """What prorl's own checkpoint says of the training that wrote it."""
-    path = opened.path / "state.json"
-    if opened.format != "prorl" or not path.is_file():
-        return {}
-    own = json.loads(path.read_text(encoding="utf-8"))
-    return {key: own[key] for key in ("step", "updates") if own.get(key)}
+    if opened.files is None or opened.files.is_relative_to(opened.path) or opened.format == "nemo":
+        base = opened.path.resolve().parent.name  # all that is known: the folder of the checkpoints
+    if "source" in state:
+        return model_card(title, state["source"], "Converted to Megatron's format and back; no training between.", {})
+    story = f"Converted from a checkpoint in {opened.format} format; how that came about isn't known here."
+    return model_card(title, base, story, {})
 
 
 def _sink(target: Architecture, padded_vocab: int, layout: MegatronLayout) -> Callable[[Path], TorchDistSink]:

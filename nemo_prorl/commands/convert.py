@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from nemo_prorl.commands.convert_options import read_options
+from nemo_prorl.errors import ConfigError
+from nemo_prorl.world import world_size_from_environment
 
 T = TypeVar("T")
 
@@ -34,7 +36,11 @@ def run(arguments: list[str], *, dry_run: bool = False) -> int:
     if dry_run:
         print(", ".join(f"{key}={value}" for key, value in vars(options).items() if key != "action"))
         return 0
+    writes_or_runs = "destination" in options or getattr(options, "logprobs", False)
+    if writes_or_runs and (ranks := world_size_from_environment()) > 1:
+        raise ConfigError(f"prorl convert was started as {ranks} ranks; start it once, without torchrun or srun.")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    logging.getLogger("megatron").setLevel(logging.ERROR)
     return int(options.action(options))
 
 
@@ -107,9 +113,8 @@ def _checked(options: argparse.Namespace, source: Path, written: Path) -> int:
 
 
 def _logprobs_apart(first: Path, second: Path, options: argparse.Namespace, *, transformers: bool) -> float:
-    from nemo_prorl.commands.logit_check import largest_logprob_difference, refuse_ranks
+    from nemo_prorl.commands.logit_check import largest_logprob_difference
 
-    refuse_ranks()
     found = largest_logprob_difference(first, second, like=options.like, through_transformers=transformers)
     print(f"logprobs of random tokens: largest difference {found:.3g}")
     return found

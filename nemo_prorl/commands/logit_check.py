@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from nemo_prorl.config.schema import MegatronConfig
-from nemo_prorl.errors import ConfigError, WeightsError
+from nemo_prorl.errors import WeightsError
 from nemo_prorl.megatron.interop.model_folder import ModelFolder, open_folder
 from nemo_prorl.megatron.model import build_model
 from nemo_prorl.megatron.runtime import Runtime
 from nemo_prorl.megatron.schedule import Schedule, TokenRows
 from nemo_prorl.megatron.weights import load_weights
-from nemo_prorl.world import world_size_from_environment
 
 SCORED_SHAPE = 4, 64  # rows and tokens of the random text that two models are compared on
 
@@ -40,16 +39,6 @@ def largest_logprob_difference(
     ours = [folder for folder in folders if folder not in theirs]
     scores = [_by_transformers(folder, tokens_BS) for folder in theirs] + _by_megatron(ours, tokens_BS)
     return float((scores[0] - scores[1]).abs().max())
-
-
-def refuse_ranks() -> None:
-    """See that this is one process alone.
-
-    Raises:
-        ConfigError: it was started by torchrun or srun.
-    """
-    if (ranks := world_size_from_environment()) > 1:
-        raise ConfigError(f"prorl convert was started as {ranks} ranks; start it once, without torchrun or srun.")
 
 
 def _random_tokens(vocab_size: int, max_positions: int) -> Tensor:

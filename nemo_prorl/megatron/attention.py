@@ -27,7 +27,8 @@ from torch import Tensor
 from nemo_prorl.megatron.packing import Pack, Piece
 from nemo_prorl.megatron.scoring import Wanted
 from nemo_prorl.weights.architecture import Architecture
-from nemo_prorl.weights.rope import attention_factor, rotary_frequencies
+from nemo_prorl.weights.rope import attention_factor
+from nemo_prorl.weights.rotary_frequencies import rotary_frequencies
 
 
 class Block(NamedTuple):

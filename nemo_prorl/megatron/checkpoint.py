@@ -2,6 +2,7 @@
 
     checkpoints/iter_0000050/
         *.distcp, .metadata, common.pt, metadata.json    Megatron's torch_dist format: policy, optimizer, reference
+        run_config.yaml, train_state.pt                  the model, as Megatron-Bridge wants to be told of it
         rng_00000.pt ...                                 random states, one file a rank
         state.json                                       the trainer's own state
         manifest.json                                    written last: every file's size and checksum
@@ -27,6 +28,8 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from nemo_prorl.errors import CheckpointError
 from nemo_prorl.megatron import checkpoint_folder, manifest
+from nemo_prorl.megatron.interop.neighbours import CONTENT
+from nemo_prorl.megatron.interop.training import for_megatron_lm, write_for_megatron_bridge
 from nemo_prorl.megatron.model import PolicyModel
 from nemo_prorl.megatron.optimizer import PolicyOptimizer
 from nemo_prorl.megatron.random_states import random_states, restore_random_states
@@ -37,12 +40,6 @@ from nemo_prorl.megatron.torch_dist import write_object, write_torch_dist
 log = logging.getLogger(__name__)
 
 STATE = "state.json"
-# How Megatron lays optimizer state out: by parameter, so that any layout can read what another wrote.
-_CONTENT = {
-    "distrib_optim_sharding_type": "fully_reshardable",
-    "singleton_local_shards": False,
-    "chained_optim_avoid_prefix": True,
-}
 
 
 class Checkpoints:
@@ -76,10 +73,11 @@ class Checkpoints:
         own = json.dumps({"step": step, "updates": updates, "layout": self._layout, "state": dict(state)}, indent=1)
         try:
             self._on_main(lambda: _make_empty(partial))
-            sharded = _sharded_state(model, optimizer, snapshots, is_loading=False)
-            write_torch_dist(sharded, partial, dict(_CONTENT), self._on_main)
+            sharded = _sharded_state(model, optimizer, snapshots, is_loading=False) | for_megatron_lm(model, step)
+            write_torch_dist(sharded, partial, dict(CONTENT), self._on_main)
             self._together(lambda: write_object(random_states(), partial / _random_states_of(self._world.rank)))
             self._on_main(lambda: (partial / STATE).write_text(own, encoding="utf-8"))
+            self._on_main(lambda: write_for_megatron_bridge(model, partial, step))
             self._seal(partial, final)
         except (_NotWritten, CheckpointException) as error:
             if self._world.is_main:
@@ -220,7 +218,7 @@ def _sharded_state(
         state[name] = frozen
     if optimizer is not None:
         state["optimizer"] = optimizer.megatron.sharded_state_dict(
-            weights, is_loading=is_loading, metadata=dict(_CONTENT)
+            weights, is_loading=is_loading, metadata=dict(CONTENT)
         )
     return state
 
@@ -230,7 +228,7 @@ def _sharded_weights(model: PolicyModel, prefix: str) -> ShardedStateDict:
     return {
         f"{prefix}{number}:{name}": entry
         for number, gpt in enumerate(model.gpts)
-        for name, entry in gpt.sharded_state_dict(prefix=prefix, metadata=dict(_CONTENT)).items()
+        for name, entry in gpt.sharded_state_dict(prefix=prefix, metadata=dict(CONTENT)).items()
     }
 
 

@@ -13,8 +13,10 @@ from torch import Tensor
 from nemo_prorl.errors import WeightsError
 from nemo_prorl.weights.architecture import DTYPES, Architecture, Dtype, read_hf_config
 from nemo_prorl.weights.families import weight_map
+from nemo_prorl.weights.hf_config import generation_config_of
 from nemo_prorl.weights.hf_folder import INDEX, SINGLE
 from nemo_prorl.weights.mapping import Operation, Part, hf_parts
+from nemo_prorl.weights.model_card import CARD
 from nemo_prorl.weights.new_folder import new_folder
 from nemo_prorl.weights.safetensors_file import SafetensorsFile, byte_size
 
@@ -43,11 +45,13 @@ def write_hf_folder(
     dtype: Dtype | None = None,
     max_shard_bytes: int = 5_000_000_000,
     overwrite: bool = False,
+    card: str | None = None,
 ) -> None:
     """Write the tensors of `stream`, in any order, as a model folder; all but the weights comes from the model `like`.
 
-    The tensors are converted to `dtype` (None: that of `like`). One tensor is held at a time. The stream is taken to
-    its end even when something is wrong, because other ranks may be giving it together with this one.
+    `card` is the model card's text. The tensors are converted to `dtype` (None: that of `like`). One tensor is held at
+    a time. The stream is taken to its end even when something is wrong, because other ranks may be giving it together
+    with this one.
 
     Raises:
         WeightsError: `like` is no model, the folder is not empty, the disk is full, or the stream doesn't give exactly
@@ -62,7 +66,9 @@ def write_hf_folder(
         needs_bytes = sum(byte_size(part.shape, dtype) for part in parts)
         with new_folder(folder, needs_bytes=needs_bytes, overwrite=overwrite) as partial:
             write_config(partial, config, dtype)
-            carry(Path(like), partial)
+            write_companions(partial, config, Path(like))
+            if card is not None:
+                (partial / CARD).write_text(card, encoding="utf-8")
             files = _planned_files(partial, parts, dtype, max_shard_bytes)
             _write_tensors(remaining, files)
             _write_index(partial, files, needs_bytes)
@@ -159,6 +165,15 @@ def write_config(folder: Path, config: dict[str, Any], dtype: Dtype) -> None:
     key = "torch_dtype" if "torch_dtype" in config and "dtype" not in config else "dtype"
     text = json.dumps(config | {key: spelled}, indent=2, ensure_ascii=False)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+
+
+def write_companions(folder: Path, config: Mapping[str, Any], *sources: Path) -> None:
+    """Carry the files of the sources, and see that there is a generation config: one that names the config's ids."""
+    for source in sources:
+        carry(source, folder)
+    path = folder / "generation_config.json"
+    if not path.is_file():
+        path.write_text(json.dumps(generation_config_of(config), indent=2) + "\n", encoding="utf-8")
 
 
 def carry(source: Path, folder: Path) -> None:

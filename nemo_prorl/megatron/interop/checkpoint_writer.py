@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from nemo_prorl.megatron import checkpoint_folder, manifest
-from nemo_prorl.megatron.interop.model_folder import ModelFolder
+from nemo_prorl.megatron.interop.model_folder import STATE, ModelFolder
 from nemo_prorl.megatron.interop.neighbours import (
     COMMON,
     CONTENT,
@@ -24,7 +24,7 @@ from nemo_prorl.megatron.interop.torch_dist_sink import FORMAT
 from nemo_prorl.weights.architecture import Architecture
 from nemo_prorl.weights.hf_writer import carry, write_config
 
-STATE, CHECKSUMS = "state.json", "checksums.json"  # the first as prorl's training has it
+CHECKSUMS = "checksums.json"
 
 
 def write_prorl_beside(

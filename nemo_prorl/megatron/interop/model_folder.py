@@ -19,8 +19,11 @@ from nemo_prorl.megatron.interop.stored_tensors import StoredTensors
 from nemo_prorl.weights.architecture import Architecture, read_hf_config
 from nemo_prorl.weights.hf_config import hf_config_of
 from nemo_prorl.weights.hf_folder import TensorReader
+from nemo_prorl.weights.identity import model_identity
 
 log = logging.getLogger(__name__)
+
+STATE = "state.json"  # of prorl's own checkpoints: see megatron.checkpoint
 
 Format = Literal["hugging-face", "prorl", "megatron-lm", "megatron-bridge", "nemo"]
 FORMATS = (
@@ -141,11 +144,25 @@ def _format(path: Path) -> Format:
 
 
 def _files(path: Path) -> Path | None:
-    """Where a checkpoint keeps its tokenizer."""
+    """Where a checkpoint's tokenizer is kept."""
     for folder in (path / TOKENIZER, path.parent / "context" / "nemo_tokenizer"):
         if folder.is_dir():
             return folder
+    state = read_state(path).get("state", {})
+    if "settings" in state:  # a training's: where it started from, if that is still there
+        folder = Path(state["settings"]["model"]["path"])
+        if folder.is_dir() and model_identity(folder) == state["model"]:
+            return folder
     return None
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """What prorl notes about a checkpoint of its own; empty for others."""
+    try:
+        state = json.loads((path / STATE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return state if isinstance(state, dict) else {}
 
 
 def _cut_off(path: Path) -> str | None:

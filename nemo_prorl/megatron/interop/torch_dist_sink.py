@@ -11,7 +11,7 @@ import io
 import pickle
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -147,19 +147,12 @@ class TorchDistSink:
 
     def _write_states(self) -> dict[MetadataIndex, _StorageInfo]:
         """The empty states that Megatron's modules ask for when they load."""
-        layers = self._architecture.num_layers
-        modules = _STATEFUL_IN_LAYERS + (_STATEFUL_NORMS if self._architecture.qk_norm else ())
-        names = [
-            f"{self._prefix}{LAYERS}{module}._extra_state/shard_{layer}_{layers}"
-            for layer in range(layers)
-            for module in modules
-        ]
-        names.append(f"{self._prefix}decoder.final_layernorm._extra_state/shard_0_1")
         empty = io.BytesIO()
         torch.save([None], empty)
         file, places = self._file(), {}
-        for name in names:
-            places[MetadataIndex(name)] = _StorageInfo(Path(file.name).name, file.tell(), len(empty.getvalue()))
+        for key, number, count in state_places(self._architecture):
+            index = MetadataIndex(f"{self._prefix}{key}/shard_{number}_{count}")
+            places[index] = _StorageInfo(Path(file.name).name, file.tell(), len(empty.getvalue()))
             file.write(empty.getvalue())
         return places
 
@@ -168,6 +161,14 @@ class TorchDistSink:
         for te_name, local_name in TRANSFORMER_ENGINE_NAMES.items():
             name = name.replace(local_name, te_name)
         return self._prefix + (LAYERS + name.split(".", 3)[3] if name.startswith(LAYERS) else name)
+
+
+def state_places(architecture: Architecture) -> Iterator[tuple[str, int, int]]:
+    """(key, number, how many) of every state that modules of Transformer Engine keep beside their parameters."""
+    modules = _STATEFUL_IN_LAYERS + (_STATEFUL_NORMS if architecture.qk_norm else ())
+    for layer in range(architecture.num_layers):
+        yield from ((f"{LAYERS}{module}._extra_state", layer, architecture.num_layers) for module in modules)
+    yield "decoder.final_layernorm._extra_state", 0, 1
 
 
 def _layer(name: str) -> int | None:
