@@ -27,7 +27,6 @@ def hf_config_of(architecture: Architecture, tokens: Mapping[str, Any] | None = 
         "num_hidden_layers": architecture.num_layers,
         "num_attention_heads": architecture.num_heads,
         "num_key_value_heads": architecture.num_kv_heads,
-        "head_dim": architecture.head_dim,
         "vocab_size": architecture.vocab_size,
         "max_position_embeddings": architecture.max_positions,
         "rms_norm_eps": architecture.rms_norm_eps,
@@ -39,6 +38,8 @@ def hf_config_of(architecture: Architecture, tokens: Mapping[str, Any] | None = 
         "use_cache": True,
         "torch_dtype": next(name for name, known in DTYPES.items() if known == architecture.dtype),
     }
+    if architecture.family != "qwen2" or architecture.query_size != architecture.hidden_size:
+        config["head_dim"] = architecture.head_dim  # Qwen2's configs don't have it
     if architecture.family in ("qwen2", "qwen3"):
         config["use_sliding_window"] = False
     if architecture.family in ("qwen3", "llama"):
