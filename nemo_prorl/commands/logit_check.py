@@ -33,11 +33,13 @@ def largest_logprob_difference(
     if replace(folders[1].architecture, dtype=folders[0].architecture.dtype) != folders[0].architecture:
         raise WeightsError(f"{first} and {second} have different architectures, so their logprobs can't be compared.")
     tokens_BS = _random_tokens(folders[0].architecture.vocab_size, folders[0].architecture.max_positions)
-    theirs = [folder for folder in folders if through_transformers and folder.format == "hugging-face"][:1]
-    if through_transformers and not theirs:
-        raise WeightsError(f"neither {first} nor {second} is a Hugging Face folder, which transformers could load.")
-    ours = [folder for folder in folders if folder not in theirs]
-    scores = [_by_transformers(folder, tokens_BS) for folder in theirs] + _by_megatron(ours, tokens_BS)
+    if not through_transformers:
+        scores = _by_megatron(folders, tokens_BS)
+    else:
+        theirs, ours = sorted(folders, key=lambda folder: folder.format != "hugging-face")
+        if theirs.format != "hugging-face":
+            raise WeightsError(f"neither {first} nor {second} is a Hugging Face folder, which transformers could load.")
+        scores = [_by_transformers(theirs, tokens_BS), *_by_megatron([ours], tokens_BS)]
     return float((scores[0] - scores[1]).abs().max())
 
 

@@ -9,10 +9,10 @@ import mbridge.core.bridge
 import mbridge.core.util
 import megatron.core.parallel_state
 import torch
-from megatron.core import dist_checkpointing
 from mbridge.models.llama import LLaMABridge
 from mbridge.models.qwen2 import Qwen2Bridge
 from mbridge.models.qwen3 import Qwen3Bridge
+from megatron.core import dist_checkpointing
 from torch import Tensor
 from transformers import AutoConfig
 
@@ -24,7 +24,7 @@ BRIDGES = {"qwen2": Qwen2Bridge, "qwen3": Qwen3Bridge, "llama": LLaMABridge}
 
 
 def loaded_by_megatron(folder: Path, checkpoint: Path, settings: dict[str, Any]) -> dict[str, Tensor]:
-    """The model's tensors by Hugging Face's names after Megatron's own loader has read the checkpoint in this layout."""
+    """The model's tensors by Hugging Face's names after Megatron's own loader has read the checkpoint."""
     with engine(folder, settings) as mine:
         with torch.no_grad():
             for parameter in mine.model.parameters():
@@ -40,9 +40,7 @@ def mbridge_against_ours(
     return [_mbridge_against_ours(folder, checkpoint, settings) for folder, checkpoint in pairs]
 
 
-def _mbridge_against_ours(
-    folder: Path, checkpoint: Path, settings: dict[str, Any]
-) -> tuple[list[str], list[str], int]:
+def _mbridge_against_ours(folder: Path, checkpoint: Path, settings: dict[str, Any]) -> tuple[list[str], list[str], int]:
     """Parameters that mbridge reads of `folder` otherwise than Megatron reads of `checkpoint`; tensors that mbridge
     exports of the loaded model otherwise than they stand in `folder`; and how many those are."""
     with engine(folder, settings) as mine:
@@ -70,9 +68,15 @@ def _bridge(folder: Path, model: PolicyModel) -> Any:
     layer = "model.layers.{layer_number}."
 
     class WithLocalNorms(kind):  # type: ignore[misc,valid-type]
-        _MLP_MAPPING = {**kind._MLP_MAPPING, "pre_mlp_layernorm.weight": [layer + "post_attention_layernorm.weight"]}
-        _OTHER_MAPPING = {"input_layernorm.weight": [layer + "input_layernorm.weight"]}
+        pass
 
+    WithLocalNorms._DIRECT_MAPPING = dict(
+        kind._DIRECT_MAPPING
+    )  # it changes it for tied embeddings, for later models too
+    WithLocalNorms._MLP_MAPPING = kind._MLP_MAPPING | {
+        "pre_mlp_layernorm.weight": [layer + "post_attention_layernorm.weight"]
+    }
+    WithLocalNorms._OTHER_MAPPING = {"input_layernorm.weight": [layer + "input_layernorm.weight"]}
     bridge = WithLocalNorms(config, dtype=torch.float32, make_vocab_size_divisible_by=model.padded_vocab)
     bridge.vocab_size, bridge.padded_vocab_size = config.vocab_size, model.padded_vocab
     return bridge
@@ -89,4 +93,3 @@ def _load(model: PolicyModel, checkpoint: Path) -> None:
         for number, gpt in enumerate(model.gpts):
             for name, parameter in gpt.named_parameters():
                 parameter.copy_(loaded[f"{number}:{name}"])
-

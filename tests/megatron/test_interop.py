@@ -19,7 +19,7 @@ def converted(tmp_path_factory):
     base, made = tmp_path_factory.mktemp("interop"), {}
     for family, tied in KINDS:
         whole = tiny_hf_folder(base / f"{family}-{tied}-whole", family, tied, layers=4, heads=8, kv_heads=4)
-        folder = base / f"{family}-{tied}"  # in several files with an index: without one mbridge stumbles
+        folder = base / f"{family}-{tied}"
         write_hf_folder(folder, stream(whole), like=whole, max_shard_bytes=50_000)
         arguments = ["--vocabulary-multiple", "16", "--tensor-parallel", "2"]
         assert run(["hf-to-megatron", str(folder), str(base / f"{family}-{tied}-megatron"), *arguments]) == 0
@@ -35,12 +35,9 @@ def same(left, right):
 @pytest.mark.parametrize(
     ("kind", "layout"),
     [
-        (("qwen2", True), {"tensor_parallel_size": 2}),
         (("qwen2", False), {"pipeline_parallel_size": 2, "virtual_pipeline_size": 2}),
-        (("qwen3", True), {"pipeline_parallel_size": 2}),
-        (("llama", False), {"tensor_parallel_size": 2, "sequence_parallel": True}),
-        (("qwen3", False), {"tensor_parallel_size": 2, "pipeline_parallel_size": 2}),
-        (("qwen2", True), {"tensor_parallel_size": 4}),
+        (("llama", True), {"tensor_parallel_size": 2, "sequence_parallel": True}),
+        (("qwen3", True), {"tensor_parallel_size": 2, "pipeline_parallel_size": 2}),
     ],
 )
 def test_megatrons_own_loader_reads_every_tensor_in_any_layout(converted, kind, layout):
@@ -56,7 +53,7 @@ def test_megatrons_own_loader_reads_every_tensor_in_any_layout(converted, kind, 
 def test_mbridge_has_the_same_tensors(converted, tensor_parallel):
     """What it reads of each Hugging Face folder is what Megatron reads of our checkpoint, bit for bit, and what it
     exports of that is what lay in the folder."""
-    kinds = KINDS if tensor_parallel == 1 else [("qwen2", False), ("qwen3", True)]
+    kinds = KINDS if tensor_parallel == 1 else [("qwen2", False)]
     pairs = [converted[kind] for kind in kinds]
     expected = [([], [], len(list(stream(folder)))) for folder, _ in pairs]
     for told in run_ranks(mbridge_against_ours, tensor_parallel, pairs, {"tensor_parallel_size": tensor_parallel}):

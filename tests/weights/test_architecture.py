@@ -150,7 +150,11 @@ def test_settings_without_effect_are_accepted(changes):
         (QWEN25_1P5B, {"use_sliding_window": True, "sliding_window": 8, "layer_types": ["sliding_attention"]}, "slid"),
         (QWEN25_1P5B, {"rope_scaling": {"type": "longrope", "factor": 4.0}}, "'longrope' is not supported"),
         (QWEN25_1P5B, {"rope_scaling": {"type": "yarn"}}, "factor is None, expected a number above 0"),
-        (QWEN25_1P5B, {"rope_scaling": {"type": "yarn", "factor": 4.0, "attention_factor": 2}}, "attention_factor is 2"),
+        (
+            QWEN25_1P5B,
+            {"rope_scaling": {"type": "yarn", "factor": 4.0, "attention_factor": 2}},
+            "attention_factor is 2",
+        ),
         (QWEN25_1P5B, {"rope_parameters": {"rope_type": "linear", "factor": -1}}, "factor is -1, expected a number"),
         (QWEN25_1P5B, {"use_mrope": True}, "use_mrope is true"),
         (LLAMA31_8B, {"rope_scaling": LLAMA31_8B["rope_scaling"] | {"low_freq_factor": 2.0}}, "low_freq_factor"),

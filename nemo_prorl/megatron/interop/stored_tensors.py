@@ -156,7 +156,7 @@ class StoredTensors:
             ) from error
         values = tensor if row is None else tensor[row]
         if values.data_ptr() != target.data_ptr():
-            target.copy_(values)
+            target.copy_(values.reshape(target.shape))
         return target.numel()
 
     def _open(self, name: str) -> Any:
