@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import tempfile
@@ -101,18 +102,24 @@ def _cost(work: Callable[[], object]) -> dict[str, float]:
     """Of one call, with every library it needs loaded before."""
     bare = resident_bytes()
     forget_peak()
-    begun = now()
+    begun, helped = now(), _children_seconds()
     work()
     took = now() - begun
     return {
         "wall_seconds": took.wall_seconds,
-        "cpu_seconds": took.cpu_seconds,
+        "cpu_seconds": took.cpu_seconds + _children_seconds() - helped,
         "extra_bytes": float(peak_bytes() - bare),
     }
 
 
+def _children_seconds() -> float:
+    """CPU seconds of processes that this one started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def measure(selection: Selection) -> list[Row]:
-    """A row for every conversion and copy of each round, of a tied model and of an untied one."""
+    """A row for every conversion and copy of each round (at most `--steps`), of a tied model and of an untied one."""
     rows: list[Row] = []
     shard_bytes = SHARD_BYTES // 100 if selection.quick else SHARD_BYTES
     with tempfile.TemporaryDirectory() as scratch:
@@ -126,7 +133,7 @@ def measure(selection: Selection) -> list[Row]:
                 "model_bytes": sum(sizes),
                 "allowed_bytes": 1.5 * max(sizes) + 2 * model.layer_parameter_count,
             }
-            for number in range(1 if selection.quick else 3):
+            for number in range(1 if selection.quick else min(3, selection.steps)):
                 rows += [{**facts, "round": number, **row} for row in _round(folder, shard_bytes)]
             shutil.rmtree(folder)
     return rows

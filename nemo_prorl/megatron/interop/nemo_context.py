@@ -7,9 +7,9 @@ Reading a NeMo checkpoint doesn't need it.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import shutil
 import tempfile
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,14 @@ def check_nemo() -> None:
     Raises:
         ConfigError: nemo-toolkit isn't installed, or is a release without language models.
     """
-    if importlib.util.find_spec("nemo") is None:
+    try:
+        found = version("nemo-toolkit")
+    except PackageNotFoundError:
         raise ConfigError(
             f"a NeMo checkpoint's context can be written by nemo-toolkit only, which isn't installed. {_HOW_TO}"
-        )
-    if importlib.util.find_spec("nemo.lightning.io") is None:
-        raise ConfigError(f"the nemo-toolkit that is installed has no language models (2.x has, 3.0 hasn't). {_HOW_TO}")
+        ) from None
+    if not found.startswith("2."):
+        raise ConfigError(f"nemo-toolkit {found} is installed, but only 2.x has language models. {_HOW_TO}")
 
 
 def write_context(context: Path, architecture: Architecture) -> None:

@@ -49,13 +49,15 @@ class _Stored(NamedTuple):
 class StoredTensors:
     """The tensors of a torch_dist folder, each read when it is asked for; several threads may ask at once."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, checked: bool = True) -> None:
         """Read what the checkpoint says it holds, and see that its files are as long as that takes.
+
+        `checked`: every tensor that is read is compared with its checksum.
 
         Raises:
             CheckpointError: it is no torch_dist checkpoint of a language model, or files are missing or cut off.
         """
-        self.folder = folder
+        self.folder, self._checked = folder, checked
         everything = _read_metadata(folder)
         stored = everything.state_dict_metadata
         found = [prefix for prefix in PREFIXES if isinstance(stored.get(prefix + EMBEDDING), TensorStorageMetadata)]
@@ -149,7 +151,8 @@ class StoredTensors:
             target = target.narrow(axis, begin, size)
         into = target if row is None else target.unsqueeze(0)
         try:
-            tensor = read_tensor(self._open(chunk.file), chunk.place, into=into if chunk.sizes == into.shape else None)
+            fits = into if chunk.sizes == into.shape else None
+            tensor = read_tensor(self._open(chunk.file), chunk.place, into=fits, checked=self._checked)
         except ValueError as error:
             raise CheckpointError(
                 f"{self.folder / chunk.file} is damaged: {error}. Take another checkpoint, or this one from a copy."

@@ -47,8 +47,10 @@ def write_tensor(file: BinaryIO, tensor: Tensor) -> Place:
     return Place(offset, file.tell() - offset)
 
 
-def read_tensor(file: BinaryIO, place: Place, into: Tensor | None = None) -> Tensor:
+def read_tensor(file: BinaryIO, place: Place, into: Tensor | None = None, *, checked: bool = True) -> Tensor:
     """The tensor whose archive lies at `place`: in `into`, contiguous and of its size, or in memory of its own.
+
+    `checked`: compare its bytes with their checksum; whoever compares them with another one needn't.
 
     Raises:
         ValueError: there is no whole archive of a plain tensor there, or its bytes are not those that were written.
@@ -61,13 +63,15 @@ def read_tensor(file: BinaryIO, place: Place, into: Tensor | None = None) -> Ten
             dtype = _DTYPES[storage[1].name]
             if into is None or into.dtype != dtype or not into.is_contiguous() or tuple(stride) != into.stride():
                 into = None
-            flat = _read_flat(file, place, entries[f"data/{storage[2]}"], dtype, into)
+            flat = _read_flat(file, place, entries[f"data/{storage[2]}"], dtype, into, checked)
     except (zipfile.BadZipFile, KeyError, AttributeError, EOFError, pickle.UnpicklingError, OSError) as error:
         raise ValueError(f"no whole tensor at byte {place.offset} ({type(error).__name__}: {error})") from error
     return flat.as_strided(tuple(shape), tuple(stride), flat.storage_offset() + begin)
 
 
-def _read_flat(file: BinaryIO, place: Place, entry: zipfile.ZipInfo, dtype: torch.dtype, into: Tensor | None) -> Tensor:
+def _read_flat(
+    file: BinaryIO, place: Place, entry: zipfile.ZipInfo, dtype: torch.dtype, into: Tensor | None, checked: bool
+) -> Tensor:
     if entry.compress_type != zipfile.ZIP_STORED or entry.header_offset + entry.file_size > place.length:
         raise ValueError(f"the tensor at byte {place.offset} is compressed or cut off")
     file.seek(place.offset + entry.header_offset + 26)
@@ -78,7 +82,7 @@ def _read_flat(file: BinaryIO, place: Place, entry: zipfile.ZipInfo, dtype: torc
     memory = raw_bytes(flat)
     if file.readinto(memory) != entry.file_size:  # type: ignore[attr-defined]
         raise ValueError(f"the tensor at byte {place.offset} is cut off")
-    if zipfile.crc32(memory) != entry.CRC:  # type: ignore[attr-defined]
+    if checked and zipfile.crc32(memory) != entry.CRC:  # type: ignore[attr-defined]
         raise ValueError(f"the tensor at byte {place.offset} has other bytes than were written (checksum)")
     return flat
 
