@@ -7,6 +7,8 @@ from safetensors.torch import load_file, save_file
 
 from nemo_prorl.commands.convert import run
 from nemo_prorl.errors import CheckpointError, ConfigError, WeightsError
+from nemo_prorl.megatron.interop.model_folder import open_folder
+from nemo_prorl.megatron.interop.plain_pickle import plain_loads
 from nemo_prorl.weights.architecture import Architecture
 from nemo_prorl.weights.hf_folder import stream
 from nemo_prorl.weights.hf_writer import write_hf_folder
@@ -174,6 +176,14 @@ def test_a_policy_is_exported_from_a_run_that_saved_its_optimizer_too(folders, t
             3, model, optimizer, {"reference": WeightSnapshot(model)}, {"step": 3}
         )
         expected = {name: tensor.clone() for name, tensor in export_weights(model)}
+    found = open_folder(tmp_path / "run")  # the checkpoint itself says what model it is
+    assert (found.format, found.architecture) == ("prorl", Architecture.read(folder))
+    common = torch.load(found.path / "common.pt", weights_only=False)
+    assert (common["iteration"], common["checkpoint_version"], common["args"].qk_layernorm) == (3, 3.0, True)
+    assert (found.path / "run_config.yaml").is_file()
+    stored = plain_loads((found.path / ".metadata").read_bytes()).state_dict_metadata
+    asked = {f"decoder.layers.self_attention.core_attention._extra_state/shard_{layer}_2" for layer in range(2)}
+    assert asked <= stored.keys()  # by layers that compute with Transformer Engine
     assert run(["megatron-to-hf", str(tmp_path / "run"), str(tmp_path / "out"), "--like", str(folder)]) == 0
     written = dict(stream(tmp_path / "out"))
     assert list(written) == list(expected)

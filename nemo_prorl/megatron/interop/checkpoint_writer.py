@@ -84,7 +84,7 @@ def _write_format(folder: Path, common: Mapping[str, object]) -> None:
 
 def _write_model_files(folder: Path, source: ModelFolder, architecture: Architecture) -> None:
     """All of the model but its weights, as Hugging Face has it."""
-    folder.mkdir()
+    folder.mkdir(parents=True, exist_ok=True)
     write_config(folder, source.config, architecture.dtype)
     if source.files is not None:
         carry(source.files, folder)
