@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from copy import copy
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,9 +21,11 @@ from benchmarks.workload import OBJECTIVE
 from nemo_prorl import build
 from nemo_prorl.config.folder import conf_folder
 from nemo_prorl.config.schema import ProRLConfig
+from nemo_prorl.control import StopSignals
 from nemo_prorl.data.tokenizer import Tokenizer
 from nemo_prorl.plugins import resolve
 from nemo_prorl.rollout.engine import ROLLOUT_ENGINES, RolloutEngine
+from nemo_prorl.telemetry.run import open_run
 
 PHASES = ("rollout", "logprobs")  # the rest is the update
 MAX_PROMPT_TOKENS = 256
@@ -135,7 +137,10 @@ def main() -> None:
     parser.add_argument("--megatron", type=yaml.safe_load, default={}, help="settings of megatron.*, as YAML")
     sizes = parser.parse_args()
     turns = Turns()
-    with tempfile.TemporaryDirectory() as run_dir, build.training(config_of(sizes, run_dir)) as trainer:
+    with ExitStack() as stack:
+        config = config_of(sizes, stack.enter_context(tempfile.TemporaryDirectory()))
+        run = stack.enter_context(open_run(config, stack.enter_context(StopSignals())))
+        trainer = stack.enter_context(build.training(config, run))
         trainer.timer, trainer.progress = PhaseClock(turns), StepReporter(turns, sizes.new_tokens)  # type: ignore[assignment]
         turns.ready()
         trainer.fit()

@@ -11,10 +11,8 @@ from importlib import import_module
 from typing import NamedTuple
 
 from nemo_prorl import __version__
-from nemo_prorl.errors import ProRLError, SettingsError
+from nemo_prorl.errors import INTERRUPTED, ProRLError, SettingsError, Stopped
 from nemo_prorl.world import rank_from_environment
-
-INTERRUPTED = 130  # what a shell reports for a process that Ctrl-C ended
 
 EXAMPLES = """\
 examples:
@@ -24,14 +22,16 @@ examples:
   torchrun --nproc-per-node 2 -m nemo_prorl train recipe=tiny model.path=FOLDER run.dir=runs/second \
       megatron.tensor_parallel_size=2
   prorl sft sft=jsonl sft.source.path=FILE model.path=FOLDER
+  prorl data prepare only=[reasoning_gym]             the paper's sources as files; also: inspect, validate
   prorl verify responses.jsonl --output rewards.jsonl
+  prorl stop runs/first                               a live run saves and ends; the same command goes on
   prorl doctor sandbox                                whether programs of a model can be run here
 
 `prorl COMMAND --help` says more. Errors are explained in a sentence; PRORL_TRACEBACK=1 shows where they come from."""
 
 SETTINGS = """\
 Settings are KEY=VALUE. A group's name chooses one of its YAML files (recipe=tiny, loss=grpo); a dotted path sets one
-value (optimizer.lr=1e-6, recipe.stages.main.kl_weight=0). All keys, their defaults and their meaning stand in
+value (optimizer.lr=1e-6, recipe.stages.run1.kl_weight=0). All keys, their defaults and their meaning stand in
 nemo_prorl/config/schema.py, all choices in conf/. Files of your own: hydra.searchpath=[FOLDER]."""
 
 
@@ -46,15 +46,18 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command("nemo_prorl.commands.train", "prolonged reinforcement learning", settings=True),
     "sft": Command("nemo_prorl.commands.sft", "a cold start on demonstrations", settings=True),
+    "data": Command("nemo_prorl.commands.data", "problems to train on: prepare, inspect, validate"),
     "convert": Command("nemo_prorl.commands.convert", "between Hugging Face folders and Megatron checkpoints"),
     "verify": Command("nemo_prorl.commands.verify", "rewards for responses that are in a file"),
+    "stop": Command("nemo_prorl.commands.stop", "have a live run save and end, to be resumed"),
+    "reset": Command("nemo_prorl.commands.reset", "have a live run reset reference and optimizer"),
     "doctor": Command("nemo_prorl.commands.doctor", "what this host allows of what a run needs"),
     "quickstart": Command("nemo_prorl.commands.quickstart", "a tiny model, cold start, ProRL, export and a report"),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code is 0, that of the error's class, or 130 after Ctrl-C."""
+    """Run one command; the exit code is 0, that of the error's class (see errors.py), or 130 after Ctrl-C."""
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # so that "my_module:MyVerifier" is found beside where one works
     options, rest = _parser().parse_known_args(sys.argv[1:] if arguments is None else arguments)
@@ -143,5 +146,9 @@ def _explain(error: ProRLError) -> None:
         return  # every rank reads the same settings, so rank 0 has said it
     if os.environ.get("PRORL_TRACEBACK", "0") not in ("", "0"):
         traceback.print_exception(error)
+    if isinstance(error, Stopped):
+        if rank == 0:
+            print(f"prorl: {error}", file=sys.stderr)
+        return
     where = f" (rank {rank})" if rank else ""
     print(f"prorl: {type(error).__name__}{where}: {error}", file=sys.stderr)

@@ -10,10 +10,16 @@
     ├── RolloutError                     6   no groups that teach within the cap, or an engine that misbehaves
     ├── VerifierError                    7   verifiers fail so often that rewards can't be trusted
     ├── TrainingError                    8   the update itself is wrong: not-a-number loss or gradient
-    └── RunFolderError                   9   a file of run.dir can't be written any more: a full disk, mostly
+    ├── RunFolderError                   9   a file of run.dir can't be written any more: a full disk, mostly
+    │   └── RunInUseError               10   another process is using run.dir; nothing was touched
+    └── Stopped                         75   no failure: it was asked to stop, and the same command goes on
+
+75 is EX_TEMPFAIL of sysexits.h, "try again". Ctrl-C twice gives 130; a run that was killed has its signal's code.
 
 Every message says where, what was found, what is allowed, and what to do. Text from a model is never an error.
 """
+
+INTERRUPTED = 130  # what a shell reports for a process that Ctrl-C ended
 
 
 class ProRLError(Exception):
@@ -60,3 +66,13 @@ class TrainingError(ProRLError):
 
 class RunFolderError(ProRLError):
     exit_code = 9
+
+
+class RunInUseError(RunFolderError):
+    exit_code = 10
+
+
+class Stopped(ProRLError):
+    """The run was asked to stop. Inside a phase it says that the phase is abandoned, as if it had not begun."""
+
+    exit_code = 75

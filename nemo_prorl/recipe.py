@@ -6,28 +6,61 @@ The paper trains in runs that differ in data, samples, context and shaping. Here
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
+from nemo_prorl.data.blend import AS_THE_DATA_SAY, Blend
 from nemo_prorl.data.sampling import SamplingParams
-from nemo_prorl.errors import ConfigError
+from nemo_prorl.errors import CheckpointError, ConfigError
 
 
 @dataclass(frozen=True)
 class TrainingState:
-    """What a reset rule may look at. `scores`: validations since the last reset, oldest first."""
+    """What rules may look at: the run at a step boundary. All series are oldest first.
+
+    scores           validations since the last reset; before them that of the policy at the reset, if known
+    stage_scores     validations of this stage; before them that of the policy which entered it, if known
+    kls              KL to the reference at each step since the last reset
+    response_tokens  mean length of the responses sampled at each step of this stage
+    request          why somebody has asked for a reset
+    """
 
     steps_since_reset: int
     steps_in_stage: int
+    seconds_in_stage: float = 0.0
     scores: Sequence[float] = ()
-    kl: float = 0.0
+    stage_scores: Sequence[float] = ()
+    kls: Sequence[float] = ()
+    response_tokens: Sequence[float] = ()
+    request: str | None = None
 
 
-class ResetRule(Protocol):
-    """Pure: why the reference should be reset now, or None. Somebody else acts."""
+class Rule(Protocol):
+    """Pure: why something should happen now, or None. Somebody else acts."""
 
     def reason(self, state: TrainingState) -> str | None: ...
+
+
+def first_reason(rules: Sequence[Rule], state: TrainingState) -> str | None:
+    """What the first of `rules` that has a reason says."""
+    return next(filter(None, (rule.reason(state) for rule in rules)), None)
+
+
+@dataclass(frozen=True)
+class Resets:
+    """When and how a stage resets.
+
+    rules      why to reset; the first that has a reason decides
+    to         what policy and reference become: the current policy, or that of the best checkpoint
+    reference  the reference becomes the policy
+    optimizer  fresh moments, step count and master weights
+    """
+
+    rules: tuple[Rule, ...] = ()
+    to: Literal["policy", "best"] = "policy"
+    reference: bool = True
+    optimizer: bool = True
 
 
 @dataclass(frozen=True)
@@ -35,8 +68,9 @@ class Stage:
     """Settings of one stretch of training.
 
     A step samples until `prompts_per_step` groups teach, and updates the policy once for every `prompts_per_update`
-    of them. `domain_weights` says how often a domain is drawn; empty means as the data mixture says. `kl_weight` is
-    beta; 0 leaves the reference unused.
+    of them. `blend` says what is drawn. `kl_weight` is beta; 0 leaves the reference unused.
+    `shapings` change rewards before advantages are taken, in order, by name; see `algorithm.shaping`. The stage is over
+    after `steps` steps, or when one of `end_rules` says so.
     """
 
     name: str
@@ -45,10 +79,10 @@ class Stage:
     prompts_per_update: int
     sampling: SamplingParams
     kl_weight: float
-    domain_weights: Mapping[str, float] = field(default_factory=dict)
-    reset_rules: tuple[ResetRule, ...] = ()
-    reset_reference: bool = True
-    reset_optimizer: bool = True
+    blend: Blend = AS_THE_DATA_SAY
+    shapings: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    end_rules: tuple[Rule, ...] = ()
+    resets: Resets = Resets()
 
     def __post_init__(self) -> None:
         if self.prompts_per_step % self.prompts_per_update:
@@ -60,6 +94,12 @@ class Stage:
     @property
     def updates_per_step(self) -> int:
         return self.prompts_per_step // self.prompts_per_update
+
+    def reason_to_end(self, state: TrainingState) -> str | None:
+        """Why no further step of it should be taken, or None."""
+        if state.steps_in_stage >= self.steps:
+            return f"its {self.steps} steps are done"
+        return first_reason(self.end_rules, state) if state.steps_in_stage else None
 
 
 @dataclass(frozen=True)
@@ -77,14 +117,28 @@ class Recipe:
 
     @property
     def steps(self) -> int:
-        """Steps of all stages together."""
+        """Steps of all stages together, if each takes all of its own."""
         return sum(stage.steps for stage in self.stages)
 
-    def stage_at(self, step: int) -> tuple[Stage, int]:
-        """The stage that step number `step` (from 0) belongs to, and how many of its steps lie before."""
-        before = 0
+    @property
+    def updates(self) -> int:
+        """Updates of all stages together, if each takes all of its steps."""
+        return sum(stage.steps * stage.updates_per_step for stage in self.stages)
+
+    def named(self, name: str) -> Stage:
+        """
+        Raises:
+            CheckpointError: no stage is called so; the run was in it when its checkpoint was written.
+        """
         for stage in self.stages:
-            if step < before + stage.steps:
-                return stage, step - before
-            before += stage.steps
-        raise ConfigError(f"step {step} lies after the recipe's last step {self.steps - 1}; nothing is left to train")
+            if stage.name == name:
+                return stage
+        raise CheckpointError(
+            f"the run in this folder is in stage {name!r}, which this recipe doesn't have; its stages are "
+            f"{', '.join(stage.name for stage in self.stages)}. Give the stage back its name, or choose another run.dir"
+        )
+
+    def after(self, stage: Stage) -> Stage | None:
+        """The stage that follows; None after the last."""
+        following = self.stages.index(stage) + 1
+        return self.stages[following] if following < len(self.stages) else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,9 +17,10 @@ from nemo_prorl.actor.export import Export
 from nemo_prorl.algorithm.reduction import Mean, Metric, token_mean
 from nemo_prorl.config.identity import RunIdentity
 from nemo_prorl.config.schema import SupervisedConfig
+from nemo_prorl.control import RunControl
 from nemo_prorl.data.sources.demonstrations import DemonstrationSource, encode_demonstration
 from nemo_prorl.data.tokenizer import Tokenizer
-from nemo_prorl.errors import DataError
+from nemo_prorl.errors import DataError, Stopped
 from nemo_prorl.megatron.checkpoint import Checkpoints
 from nemo_prorl.megatron.model import PolicyModel
 from nemo_prorl.megatron.optimizer import PolicyOptimizer
@@ -51,6 +52,7 @@ class SupervisedTrainer:
         identity: RunIdentity,
         metrics: MetricsLog,
         progress: Progress,
+        control: RunControl,
         world: World,
         export: Export | None,
         export_to: Path,
@@ -59,27 +61,59 @@ class SupervisedTrainer:
         self.demonstrations, self.tokenizer, self.config, self.world = demonstrations, tokenizer, config, world
         self.checkpoints, self.save_every, self.identity = checkpoints, save_every, identity
         self.metrics, self.progress, self.export, self.export_to = metrics, progress, export, export_to
-        self.timer = Timer()
+        self.control = control
+        self.timer = Timer(progress.phase)
         self.step = 0
+        self.saved_step = 0
 
     def fit(self) -> None:
-        """From wherever the run stands to its last step, then export. What can be known to fail is found first."""
+        """From wherever the run stands to its last step, then export. What can be known to fail is found first.
+
+        Raises:
+            Stopped: the run was asked to stop. Everything is saved, and another `fit` goes on.
+        """
         if self.export is not None:
             self.export.check(self.export_to)
         self.resume()
         self.check_demonstrations()
         while self.step < self.config.steps:
+            try:
+                self.control.stop_if_asked()
+            except Stopped as stop:
+                self.leave(stop)
             with self.timer("step"):
                 values = self.train_step().values()
             self.step += 1
             values.update(self.timer.drain())
             self.metrics.write(self.step, values, kind="sft")
             self.progress.step(self.step, "cold start", values)
+            self.note_checkpoint(self.checkpoints.whole_since())
             if self.step == self.config.steps or (self.save_every and self.step % self.save_every == 0):
-                state = {"step": self.step, **self.identity.as_state()}
-                self.checkpoints.save(self.step, self.model, self.optimizer, {}, state)
+                self.save()
+        self.note_checkpoint(self.checkpoints.wait())
         if self.export is not None:
-            self.export(self.model, self.export_to)
+            with self.timer("export"):
+                self.export(self.model, self.export_to)
+
+    def save(self) -> None:
+        """Everything that going on needs. It may be written while training goes on."""
+        state = {"step": self.step, **self.identity.as_state()}
+        with self.timer("checkpoint"):
+            self.checkpoints.save(self.step, self.model, self.optimizer, {}, state)
+        self.saved_step = self.step
+
+    def note_checkpoint(self, written: Path | None) -> None:
+        if written is not None:
+            self.progress.saved(written.name)
+
+    def leave(self, stop: Stopped) -> NoReturn:
+        """Asked to stop: save what isn't saved yet, and say that the same command goes on."""
+        self.progress.stopping(str(stop))
+        if self.saved_step != self.step:
+            self.save()
+        self.note_checkpoint(self.checkpoints.wait())
+        self.control.stop_is_done()
+        raise Stopped(f"stopped after step {self.step} of {self.config.steps} ({stop}); the same command goes on")
 
     def train_step(self) -> StepMetrics:
         """One update on this step's demonstrations."""
@@ -141,7 +175,7 @@ class SupervisedTrainer:
             restored = self.checkpoints.restore(newest, self.model, self.optimizer, {})
             for change in self.identity.recognise(restored):
                 self.progress.say(f"since the checkpoint this has changed: {change}")
-            self.step = restored["step"]
+            self.step = self.saved_step = restored["step"]
         self.metrics.resume(self.step if newest is not None else None)
         self.progress.resume(self.step)
 

@@ -2,79 +2,42 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from nemo_prorl.actor.interface import PolicyActor
 from nemo_prorl.actor.phases import inference_phase, training_phase
-from nemo_prorl.algorithm.advantage import group_relative
 from nemo_prorl.algorithm.reduction import Metric
+from nemo_prorl.cadence import Cadence
 from nemo_prorl.config.identity import RunIdentity
+from nemo_prorl.control import RunControl, undone_when_stopped
 from nemo_prorl.data.batch import RolloutBatch
 from nemo_prorl.data.mixture import Mixture
-from nemo_prorl.data.sampling import SamplingParams
-from nemo_prorl.errors import CheckpointError
-from nemo_prorl.recipe import Recipe, Stage, TrainingState
+from nemo_prorl.errors import CheckpointError, Stopped
+from nemo_prorl.evaluation.interface import Validator
+from nemo_prorl.recipe import Recipe, Stage, first_reason
 from nemo_prorl.rollout.collector import Collector
+from nemo_prorl.rollout.step_rewards import StepRewards, shape_group
+from nemo_prorl.run_state import WATCHED, RunState
+from nemo_prorl.saver import Saver
 from nemo_prorl.telemetry.metrics import MetricsLog, StepMetrics
 from nemo_prorl.telemetry.progress import Progress
 from nemo_prorl.telemetry.timer import Timer
-
-log = logging.getLogger(__name__)
-
+from nemo_prorl.telemetry.watch import Watch
+from nemo_prorl.world import World
 
 # At a step's first update the policy still is pi_old: its ratios are 1. These metrics are also kept apart for it.
 FIRST_UPDATE_METRICS = ("policy/approximate_kl", "policy/ratio_max", "policy/ratio_min")
-FIRST_UPDATE_KL_LIMIT = 1e-3
+
+# When a reset's effect is told: late enough for the optimizer to have found its moments again.
+REPORT_RESET_AFTER_STEPS = 20
 
 
 class Optimizer(Protocol):
     """The one verb the step needs of an optimizer."""
 
     def step(self) -> Mapping[str, Metric | float]: ...
-
-
-class Validated(Protocol):
-    """What came of a validation: one score to steer by, metrics to log, a line to read."""
-
-    @property
-    def score(self) -> float: ...
-
-    @property
-    def metrics(self) -> Mapping[str, float]: ...
-
-    @property
-    def summary(self) -> str: ...
-
-
-class Validator(Protocol):
-    """Judges the policy on held-out problems."""
-
-    def run(self, step: int, sampling: SamplingParams) -> Validated: ...
-
-
-@dataclass(frozen=True)
-class Cadence:
-    """When the trainer does more than step. None: never by the clock."""
-
-    validate_every: int | None = None
-    validate_at_start: bool = True
-    save_every: int | None = None
-
-
-@dataclass
-class Progressed:
-    """What a resumed run must know besides weights: it travels with the checkpoint."""
-
-    step: int = 0
-    steps_since_reset: int = 0
-    steps_left_out: int = 0
-    resets: int = 0
-    kl: float = 0.0
-    scores: list[float] = field(default_factory=list)
 
 
 class ProRLTrainer:
@@ -87,41 +50,71 @@ class ProRLTrainer:
         optimizer: Optimizer,
         collector: Collector,
         mixture: Mixture,
+        rewards: StepRewards,
         validator: Validator | None,
+        world: World,
         recipe: Recipe,
         cadence: Cadence,
         identity: RunIdentity,
         metrics: MetricsLog,
+        watch: Watch,
         progress: Progress,
+        control: RunControl,
         export_to: Path | None,
     ) -> None:
         self.actor, self.optimizer, self.collector, self.mixture = actor, optimizer, collector, mixture
-        self.validator, self.recipe, self.cadence, self.identity = validator, recipe, cadence, identity
+        self.validator, self.world, self.recipe, self.cadence = validator, world, recipe, cadence
+        self.identity, self.rewards, self.watch, self.control = identity, rewards, watch, control
         self.metrics, self.progress, self.export_to = metrics, progress, export_to
-        self.timer = Timer()
-        self.state = Progressed()
+        self.timer = Timer(progress.phase)
+        self.state = RunState.at_start(recipe)
+        self.saver = Saver(actor, progress, self.timer)
 
     # -- the story ---------------------------------------------------------------------------------------------------
 
     def fit(self) -> None:
-        """From wherever the run stands to the end of its recipe."""
+        """From wherever the run stands to the end of its recipe.
+
+        Raises:
+            Stopped: the run was asked to stop. Everything is saved, and another `fit` goes on.
+        """
         self.resume()
-        if self.state.step == 0 and self.cadence.validate_at_start:
-            self.validate()
-        while self.state.step < self.recipe.steps:
-            stage, _ = self.recipe.stage_at(self.state.step)
-            self.actor.enter_stage(stage)
-            with self.timer("step"):
-                step_metrics = self.train_step(stage)
-            self.advance(stage, step_metrics)
-            if self.is_due(self.cadence.validate_every):
-                self.validate()
-            if reason := self.reason_to_reset():
-                self.reset(reason)
-            if self.is_due(self.cadence.save_every):
-                self.save()
+        try:
+            self.finish_step()
+            while not self.is_over:
+                self.control.stop_if_asked()
+                stage = self.stage
+                self.actor.enter_stage(stage)
+                with self.timer("step"), undone_when_stopped(self.mixture):
+                    step_metrics = self.train_step(stage)
+                self.advance(stage, step_metrics)
+                self.finish_step()
+        except Stopped as stop:
+            self.leave(stop)
+        self.saver.wait()
         if self.export_to is not None:
-            self.actor.export(self.export_to)
+            with self.timer("export"):
+                self.actor.export(self.export_to)
+
+    def finish_step(self) -> None:
+        """What is due between two steps, once: a run that was stopped in the midst of it does it when it resumes."""
+        self.saver.tell()
+        if self.state.finished_step == self.state.step:
+            return
+        if self.is_time_to_validate():
+            self.validate()
+        if self.is_over or self.state.steps_since_reset == REPORT_RESET_AFTER_STEPS:
+            self.report_effect_of_reset()
+        self.hand_over()
+        request = self.control.reset_request(self.state.step)
+        reason = self.reason_to_reset(request.reason if request is not None else None)
+        if reason is not None:
+            self.reset(reason)
+        if request is not None and not self.is_over:
+            self.control.reset_is_done(request, self.state.step)
+        self.state.finished_step = self.state.step
+        if self.cadence.saving_is_due(self.state, self.is_over, was_reset=reason is not None):
+            self.saver.save(self.state, self.state_dict(), tags=[] if reason is None else ["reset"])
 
     def train_step(self, stage: Stage) -> StepMetrics:
         """One step of ProRL: sample until enough groups teach, then a few updates on them (paper, section 2)."""
@@ -131,13 +124,16 @@ class ProRLTrainer:
         metrics.add(collected.metrics)
         if not collected.groups:
             return metrics.add({"rollout/step_left_out": 1.0})
-        batch = RolloutBatch.from_groups(collected.groups, stage.sampling.temperature)
-        batch = batch.with_(advantages=group_relative(batch.rewards_GN))
+        shaped = self.rewards.shaped(collected.groups, stage, self.state.step)
+        batch = RolloutBatch.from_groups(shaped.groups, stage.sampling.temperature)
+        batch = batch.with_(advantages=self.rewards.advantages(batch.rewards_GN))
         with self.timer("logprobs"):
             if collected.updates > 1:  # a step's only update compares the policy with itself
                 batch = batch.with_(old_logprobs=self.actor.get_inference_log_probs(batch))
             if stage.kl_weight > 0:
                 batch = batch.with_(reference_logprobs=self.actor.get_init_policy_logprobs(batch))
+            if self.cadence.base_is_measured(self.state.step):
+                batch = batch.with_(base_logprobs=self.actor.get_base_policy_logprobs(batch))
         with self.timer("update"), training_phase(self.actor):
             for minibatch in batch.split(collected.updates):
                 self.actor.prepare_for_training_step()
@@ -145,112 +141,157 @@ class ProRLTrainer:
                 self.actor.finish_training_step()
                 metrics.keep_first(update, FIRST_UPDATE_METRICS)
                 metrics.add(update).add(self.optimizer.step())
-        self.metrics.examples(self.state.step + 1, collected.examples)
-        return metrics
+        examples = [shape_group(group, stage, self.state.step)[0] for group in collected.examples]
+        self.metrics.examples(self.state.step + 1, examples)
+        return metrics.add(shaped.metrics)
 
     def validate(self) -> None:
-        """Held-out pass@1 and pass@k of the present policy."""
+        """Scores of the present policy on held-out problems."""
         if self.validator is None:
             return
+        sampling = self.stage.sampling
         with self.timer("validation"), inference_phase(self.actor):
-            result = self.validator.run(self.state.step, self.sampling_stage().sampling)
-        self.state.scores.append(result.score)
+            result = self.validator.run(self.state.step, sampling, is_last=self.is_over)
+        self.state.validated(result.score, sampling.context_tokens, result.best)
         self.metrics.write(self.state.step, {**result.metrics, **self.timer.drain()}, kind="validation")
+        self.metrics.validation_examples(self.state.step, result.examples)
+        self.progress.validated(self.state.step, result.score)
         self.progress.say(f"validation at step {self.state.step}: {result.summary}")
+
+    def hand_over(self) -> None:
+        """Enter the next stage once the present one is over, and the one after it if that is over, too."""
+        while (reason := self.stage.reason_to_end(self.state.seen_by_rules())) and (
+            following := self.recipe.after(self.stage)
+        ):
+            former, steps = self.stage, self.state.steps_in_stage
+            self.state.entered(following, former)
+            note = f"{former.name} is over, {reason}; {following.name} begins"
+            self.metrics.write(self.state.step, {"stage/steps_of_last": steps}, kind="stage", note=note)
+            self.progress.say(f"step {self.state.step}: {note}")
 
     def reset(self, reason: str) -> None:
         """A hard reset: the reference becomes the policy, the optimizer starts afresh (paper, section 2.3.1)."""
-        stage = self.sampling_stage()
-        done = []
-        if stage.reset_reference:
-            self.actor.reset_reference()
-            done.append("reference")
-        if stage.reset_optimizer:
-            self.actor.reset_optimizer()
-            done.append("optimizer")
-        self.state.resets += 1
+        self.report_effect_of_reset()
+        resets, best = self.stage.resets, self.state.best
+        to_best = resets.to == "best" and best is not None
         event = {
-            "reset/count": self.state.resets,
+            "reset/count": self.state.resets + 1,
             "reset/steps_since_last": self.state.steps_since_reset,
-            "reset/kl_before": self.state.kl,
+            "reset/kl_before": self.state.kls[-1] if self.state.kls else 0.0,
+            **{f"reset/score_before_{ago}": score for ago, score in enumerate(reversed(self.state.scores[-5:]))},
         }
-        self.state.steps_since_reset, self.state.kl, self.state.scores = 0, 0.0, []
-        self.metrics.write(self.state.step, event, kind="reset", note=reason)
-        self.progress.say(f"reset of {' and '.join(done)} at step {self.state.step}: {reason}")
+        with self.timer("reset"):
+            if to_best and best is not None:
+                if best.step != self.state.step:  # then it is the present one, whose checkpoint is still to come
+                    self.actor.return_to(best.step)
+                event |= {"reset/best_step": best.step, "reset/best_score": best.score}
+            if resets.reference:
+                self.actor.reset_reference()
+            if resets.optimizer:
+                self.actor.reset_optimizer()
+        self.state.was_reset(to_best)
+        what = " and ".join(name for name in ("reference", "optimizer") if getattr(resets, name))
+        to = f" to the best policy, of step {best.step}" if to_best and best is not None else ""
+        self.metrics.write(self.state.step, event, kind="reset", note=f"{what}{to}: {reason}")
+        self.progress.say(f"reset of {what}{to} at step {self.state.step}: {reason}")
 
     # -- bookkeeping -------------------------------------------------------------------------------------------------
 
     def advance(self, stage: Stage, step_metrics: StepMetrics) -> None:
         """Count the step and tell what came of it."""
-        self.state.step += 1
-        self.state.steps_since_reset += 1
-        values = step_metrics.values()
-        if "kl/reference" in values:
-            self.state.kl = values["kl/reference"]
-        if values.get("policy/approximate_kl_first_update", 0.0) > FIRST_UPDATE_KL_LIMIT:
-            log.warning(
-                "step %d: at its first update the policy already differs from itself (approximate KL %.2g; at most %g "
-                "is rounding). Old and new logprobs are computed differently, so every ratio is wrong",
-                self.state.step,
-                values["policy/approximate_kl_first_update"],
-                FIRST_UPDATE_KL_LIMIT,
-            )
+        values = step_metrics.values() | self.mixture.metrics() | self.timer.drain()
+        # Clocks differ from rank to rank, and sums may by a rounding: rules have to see the same everywhere.
+        watched = {ours: values[theirs] for theirs, ours in WATCHED.items() if theirs in values}
+        self.state.stepped(self.world.broadcast(watched))
         self.state.steps_left_out += "rollout/step_left_out" in values
         values["rollout/steps_left_out"] = self.state.steps_left_out
         values["reset/steps_since"] = self.state.steps_since_reset
-        values |= self.mixture.metrics() | self.timer.drain()
+        values |= self.watch.look(self.state.step, values)
         self.metrics.write(self.state.step, values, note=stage.name)
         self.progress.step(self.state.step, stage.name, values)
 
-    def is_due(self, every: int | None) -> bool:
-        """True every so many steps and after the last one."""
-        last = self.state.step == self.recipe.steps
-        return last or (every is not None and self.state.step % every == 0)
+    @property
+    def stage(self) -> Stage:
+        """The one that the next step belongs to; the last one at the end."""
+        return self.recipe.named(self.state.stage)
 
-    def sampling_stage(self) -> Stage:
-        """The stage that the next step belongs to; the last one at the end."""
-        return self.recipe.stage_at(min(self.state.step, self.recipe.steps - 1))[0]
+    @property
+    def is_over(self) -> bool:
+        """Whether the last stage is over, and so the recipe."""
+        stage = self.stage
+        return self.recipe.after(stage) is None and stage.reason_to_end(self.state.seen_by_rules()) is not None
 
-    def reason_to_reset(self) -> str | None:
-        """What the rules of the stage about to train say at this step boundary."""
-        if self.state.step == self.recipe.steps:
+    def is_time_to_validate(self) -> bool:
+        """True when a validation is due, or was put off before, and has its share of the time left."""
+        step, is_over = self.state.step, self.is_over
+        if self.validator is None or self.state.validated_at == step:
+            return False
+        if step == 0:
+            return self.cadence.validate_at_start
+        return self.validator.takes_turn(step, is_due=self.cadence.validation_is_due(step, is_over), is_last=is_over)
+
+    def reason_to_reset(self, request: str | None = None) -> str | None:
+        """What the rules of the stage about to train say at this step boundary. `request`: of `prorl reset`."""
+        if self.is_over:
             return None
-        stage, done = self.recipe.stage_at(self.state.step)
-        state = TrainingState(self.state.steps_since_reset, done, tuple(self.state.scores), self.state.kl)
-        return next(filter(None, (rule.reason(state) for rule in stage.reset_rules)), None)
+        return first_reason(self.stage.resets.rules, self.state.seen_by_rules(request))
 
-    def save(self) -> None:
-        """Everything that going on needs, whole or not at all."""
-        with self.timer("checkpoint"):
-            self.actor.save_checkpoint(self.state.step, self.state_dict())
+    def report_effect_of_reset(self) -> None:
+        """What the last reset has changed, once."""
+        if effect := self.state.effect_of_reset():
+            self.metrics.write(self.state.step, effect, kind="reset_effect")
+
+    def leave(self, stop: Stopped) -> NoReturn:
+        """Asked to stop: save what isn't saved yet, and say that the same command goes on."""
+        self.progress.stopping(str(stop))
+        if self.saver.lacks(self.state):
+            self.saver.save(self.state, self.state_dict(), tags=["stop"])
+        self.saver.wait()
+        self.control.stop_is_done()
+        raise Stopped(
+            f"stopped after step {self.state.step} of {self.recipe.steps} ({stop}); saved, and the same command goes on"
+        ) from None
 
     def resume(self) -> None:
         """Go on from the newest whole checkpoint; without one, start, with a clean log either way."""
-        restored = self.actor.restore_checkpoint()
+        with self.timer("resume"):
+            restored = self.actor.restore_checkpoint()
         if restored is not None:
             self.load_state_dict(restored)
-            is_complete = self.state.step == self.recipe.steps
-            done = "complete, nothing is left to train" if is_complete else f"resumed after step {self.state.step}"
+            self.saver.has_saved(self.state)
+            done = "complete, nothing is left to train" if self.is_over else f"resumed after step {self.state.step}"
             self.progress.say(f"the run in this folder is {done}")
-        self.metrics.resume(self.state.step if restored is not None else None)
+        is_finished = self.state.finished_step == self.state.step
+        self.metrics.resume(self.state.step if restored is not None else None, boundary_is_done=is_finished)
         self.progress.resume(self.state.step)
+        if not self.is_over and self.stage.reason_to_end(self.state.seen_by_rules()) is not None:
+            self.state.finished_step = self.state.step - 1  # the recipe has grown since, so there is a stage to enter
 
     def state_dict(self) -> dict[str, Any]:
-        return {"progressed": vars(self.state).copy(), "mixture": self.mixture.state_dict(), **self.identity.as_state()}
+        return {
+            "run": self.state.as_dict(),
+            "mixture": self.mixture.state_dict(),
+            "validation": None if self.validator is None else self.validator.state_dict(),
+            "alarms": self.watch.state_dict(),
+            **self.identity.as_state(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a saved state.
 
         Raises:
-            CheckpointError: it belongs to a run of another model, or to a longer recipe.
+            CheckpointError: it belongs to a run of another model, or to a recipe with other or longer stages.
         """
         changed = self.identity.recognise(state)
-        self.state = Progressed(**state["progressed"])
-        if self.state.step > self.recipe.steps:
+        self.state = RunState.from_dict(state["run"])
+        if self.state.steps_in_stage > (most := self.stage.steps):
             raise CheckpointError(
-                f"the run in this folder has done {self.state.step} steps, more than the {self.recipe.steps} of this "
-                "recipe; choose another run.dir, or a recipe that goes on from there"
+                f"the run in this folder has done {self.state.steps_in_stage} steps of stage {self.state.stage!r}, "
+                f"more than the {most} of this recipe; choose another run.dir, or give the stage as many"
             )
         self.mixture.load_state_dict(state["mixture"])
+        self.watch.load_state_dict(state["alarms"])
+        if self.validator is not None and state["validation"] is not None:
+            self.validator.load_state_dict(state["validation"])
         for change in changed:
             self.progress.say(f"since the checkpoint this has changed: {change}")

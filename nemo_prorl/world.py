@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-from nemo_prorl.errors import ProRLError, RolloutError, TrainingError
+from nemo_prorl.errors import ProRLError, RolloutError, Stopped, TrainingError
 
 T = TypeVar("T")
 
@@ -64,13 +64,17 @@ def gather_or_raise(world: World, value: T, failure: Exception | None, doing: st
     """Every rank's `value`; or, when a rank has failed, an error on all of them, so that none waits for another.
 
     The rank that failed raises its own error. The others raise one of the same class, which decides on the exit code,
-    naming the rank and what all were `doing`.
+    naming the rank and what all were `doing`. When some rank was asked to stop, all of them raise `Stopped`, whatever
+    befell another: a stop saves, and that takes every rank.
     """
     told = None
     if failure is not None:
         kind = type(failure) if isinstance(failure, ProRLError) else RolloutError
-        told = kind, f"{type(failure).__name__}: {failure}"
+        told = kind, str(failure) if isinstance(failure, Stopped) else f"{type(failure).__name__}: {failure}"
     answers = world.gather((value, told))
+    stops = [failed[1] for _, failed in answers if failed is not None and failed[0] is Stopped]
+    if stops:
+        raise Stopped(stops[0])
     if failure is not None:
         raise failure
     for rank, (_, failed) in enumerate(answers):
@@ -78,6 +82,12 @@ def gather_or_raise(world: World, value: T, failure: Exception | None, doing: st
             kind, text = failed
             raise kind(f"rank {rank} failed while {doing}, so every rank stops. {text}")
     return [answer for answer, _ in answers]
+
+
+def gather_over_data(world: World, value: T) -> list[T]:
+    """Each data rank's `value`, in their order; ranks that train on the same data hold the same. Collective."""
+    by_data_rank = dict(world.gather((world.data_rank, value)))
+    return [by_data_rank[data_rank] for data_rank in range(world.data_size)]
 
 
 class LocalWorld:
@@ -106,7 +116,7 @@ class TorchWorld:
     def __init__(self, *, data_rank: int, data_size: int, group: Any = None) -> None:
         import torch.distributed as dist
 
-        self._dist, self._group = dist, group
+        self._dist, self.group = dist, group
         self.rank, self.size = dist.get_rank(group), dist.get_world_size(group)
         self.data_rank, self.data_size = data_rank, data_size
 
@@ -116,12 +126,12 @@ class TorchWorld:
 
     def gather(self, value: T) -> list[T]:
         values: list[Any] = [None] * self.size
-        self._dist.all_gather_object(values, value, group=self._group)
+        self._dist.all_gather_object(values, value, group=self.group)
         return values
 
     def broadcast(self, value: T) -> T:
         values = [value]
-        self._dist.broadcast_object_list(values, src=0, group=self._group)
+        self._dist.broadcast_object_list(values, src=0, group=self.group)
         return values[0]
 
     def share_out(self, held: Mapping[int, T], wanted: Sequence[int]) -> list[T]:
@@ -133,7 +143,7 @@ class TorchWorld:
         return [_item(everything, key) for key in wanted]
 
     def barrier(self) -> None:
-        self._dist.barrier(group=self._group)
+        self._dist.barrier(group=self.group)
 
 
 def _item(items: Mapping[int, T], key: int) -> T:

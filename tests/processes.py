@@ -56,7 +56,7 @@ def run_ranks(
     with tempfile.TemporaryDirectory(prefix="ranks_") as folder:
         paths = [Path(folder) / f"rank_{rank}" for rank in range(count)]
         ranks = [
-            context.Process(target=_run_rank, args=(function, arguments, _environment(rank, count, port), path))
+            context.Process(target=_run_rank, args=(function, arguments, environment_of_rank(rank, count, port), path))
             for rank, path in enumerate(paths)
         ]
         for rank in ranks:
@@ -88,7 +88,7 @@ class Command:
         port = free_port()
         self.processes = []
         for rank, path in enumerate(self.logs):
-            own = {**os.environ, **_environment(rank, count, port), **(environment or {})}
+            own = {**os.environ, **environment_of_rank(rank, count, port), **(environment or {})}
             with path.open("wb") as log:
                 self.processes.append(
                     subprocess.Popen(
@@ -147,7 +147,7 @@ def free_port() -> int:
             return port
 
 
-def _environment(rank: int, count: int, port: int) -> dict[str, str]:
+def environment_of_rank(rank: int, count: int, port: int) -> dict[str, str]:
     return {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),

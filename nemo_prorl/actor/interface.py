@@ -59,6 +59,10 @@ class PolicyActor(AlignableGenerativeInterface):  # type: ignore[misc]
     def get_init_policy_logprobs(self, batch: AnyBatch) -> Tensor:
         """The reference policy's logprobs of `batch`, [B, T] float32, at `batch.temperature`: pi_ref of Eq. 4."""
 
+    @abstractmethod
+    def get_base_policy_logprobs(self, batch: AnyBatch) -> Tensor:
+        """The logprobs of `batch` by the model that the run started from, [B, T] float32, at `batch.temperature`."""
+
     # -- training ----------------------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -87,6 +91,10 @@ class PolicyActor(AlignableGenerativeInterface):  # type: ignore[misc]
     # -- the reference, resets, checkpoints: not in NeMo-Aligner -----------------------------------------------------
 
     @abstractmethod
+    def return_to(self, step: int) -> None:
+        """Take the policy's weights from the checkpoint of `step`; the optimizer keeps its moments."""
+
+    @abstractmethod
     def reset_reference(self) -> None:
         """Make the present policy the reference (a ProRL hard reset)."""
 
@@ -95,8 +103,28 @@ class PolicyActor(AlignableGenerativeInterface):  # type: ignore[misc]
         """Fresh moments, step count and master weights; the learning rate goes on."""
 
     @abstractmethod
-    def save_checkpoint(self, step: int, state: Mapping[str, Any]) -> Path:
-        """Write policy, optimizer, reference and `state`; whole or not at all."""
+    def save_checkpoint(
+        self,
+        step: int,
+        state: Mapping[str, Any],
+        *,
+        score: float | None = None,
+        measure: str = "",
+        tags: Sequence[str] = (),
+    ) -> Path:
+        """Write policy, optimizer, reference and `state`; whole or not at all. It may be written after this returns.
+
+        `score` of this policy in validation (more is better; of one `measure` scores can be compared) and `tags` say
+        which checkpoints are to be kept.
+        """
+
+    @abstractmethod
+    def checkpoint_written(self, *, wait: bool = False) -> Path | None:
+        """A checkpoint that has become whole since this was asked last; with `wait`, once nothing is being written.
+
+        Raises:
+            CheckpointError: it could not be written.
+        """
 
     @abstractmethod
     def restore_checkpoint(self) -> dict[str, Any] | None:

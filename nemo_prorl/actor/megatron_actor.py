@@ -7,15 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from nemo_prorl.actor.export import Export
 from nemo_prorl.actor.interface import AnyBatch, Metrics, PolicyActor, from_aligner
 from nemo_prorl.actor.reference import ReferencePolicy
+from nemo_prorl.algorithm.diagnostics import of_domains_seen
 from nemo_prorl.algorithm.policy_loss import PolicyLoss
 from nemo_prorl.algorithm.reduction import Mean
 from nemo_prorl.data.batch import RolloutBatch
-from nemo_prorl.data.prompt import Prompt
+from nemo_prorl.data.prompt import DOMAINS, Prompt
 from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.errors import ConfigError, TrainingError
 from nemo_prorl.megatron.checkpoint import Checkpoints
@@ -39,13 +41,14 @@ class MegatronActor(PolicyActor):
         optimizer: PolicyOptimizer,
         memory: TrainingMemory,
         reference: ReferencePolicy | None,
+        base: ReferencePolicy | None,
         engine: RolloutEngine,
         loss: PolicyLoss,
         checkpoints: Checkpoints,
         export: Export,
     ) -> None:
         self._model, self._schedule, self.optimizer, self._memory = model, schedule, optimizer, memory
-        self._reference, self._engine, self._loss = reference, engine, loss
+        self._reference, self._base, self._engine, self._loss = reference, base, engine, loss
         self._checkpoints, self._export = checkpoints, export
 
     def enter_stage(self, stage: Stage) -> None:
@@ -79,6 +82,11 @@ class MegatronActor(PolicyActor):
             raise ConfigError("the reference's logprobs were asked for, but every stage has kl_weight=0")
         return self._reference.logprobs(_as_batch(batch))
 
+    def get_base_policy_logprobs(self, batch: AnyBatch) -> Tensor:
+        if self._base is None:
+            raise ConfigError("the base model's logprobs were asked for, but loss.kl.base_every_steps is null")
+        return self._base.logprobs(_as_batch(batch))
+
     def prepare_for_training(self) -> None:
         self._memory.restore()
 
@@ -90,6 +98,7 @@ class MegatronActor(PolicyActor):
         policy_loss = _LossOfRows(self._loss, batch)
         rows = TokenRows(batch.tokens_BS, batch.lengths_B, batch.prompt_lengths_B)
         mean, metrics = self._schedule.train(rows, batch.temperature, policy_loss, forward_only=forward_only)
+        metrics = of_domains_seen(metrics, DOMAINS)
         return mean.total / mean.count.clamp(min=1), {**metrics, "policy/total_loss": mean}
 
     def finish_training_step(self) -> None:
@@ -97,6 +106,10 @@ class MegatronActor(PolicyActor):
 
     def finish_training(self) -> None:
         self._memory.release()
+
+    def return_to(self, step: int) -> None:
+        with self._memory.here():
+            self._checkpoints.restore_policy(self._checkpoints.of_step(step), self._model, self.optimizer)
 
     def reset_reference(self) -> None:
         if self._reference is not None:
@@ -106,9 +119,22 @@ class MegatronActor(PolicyActor):
         with self._memory.here():
             self.optimizer.reset()
 
-    def save_checkpoint(self, step: int, state: Mapping[str, Any]) -> Path:
+    def save_checkpoint(
+        self,
+        step: int,
+        state: Mapping[str, Any],
+        *,
+        score: float | None = None,
+        measure: str = "",
+        tags: Sequence[str] = (),
+    ) -> Path:
         with self._memory.here():
-            return self._checkpoints.save(step, self._model, self.optimizer, self._snapshots, state)
+            return self._checkpoints.save(
+                step, self._model, self.optimizer, self._snapshots, state, score=score, measure=measure, tags=tags
+            )
+
+    def checkpoint_written(self, *, wait: bool = False) -> Path | None:
+        return self._checkpoints.wait() if wait else self._checkpoints.whole_since()
 
     def restore_checkpoint(self) -> dict[str, Any] | None:
         newest = self._checkpoints.newest()
@@ -137,6 +163,7 @@ class _LossOfRows:
             raise TrainingError("a batch needs advantages before its loss can be taken; see RolloutBatch.with_")
         self._loss, self._batch = loss, batch
         self._advantages_BT = batch.advantages_BT
+        self._domains_DB = torch.tensor([[domain == own for own in batch.domains_B] for domain in DOMAINS])
 
     def __call__(self, scores: TokenScores, row_indices: Tensor) -> tuple[Mean, Metrics]:
         width, device = scores.logprobs_BT.shape[1], scores.logprobs_BT.device
@@ -156,4 +183,6 @@ class _LossOfRows:
             reference_logprobs_BT=rows_if_known(self._batch.reference_logprobs_BT),
             sampler_logprobs_BT=rows_if_known(self._batch.sampler_logprobs_BT),
             mask_BT=rows(self._batch.response_mask_BT),
+            base_logprobs_BT=rows_if_known(self._batch.base_logprobs_BT),
+            rows_of_domain=dict(zip(DOMAINS, self._domains_DB[:, indices].to(device), strict=True)),
         )

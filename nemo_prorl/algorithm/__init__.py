@@ -22,6 +22,31 @@ INDEX = (
         "tests/algorithm/test_advantage.py::test_five_right_of_sixteen",
     ),
     (
+        "advantage, REINFORCE++ baseline: R - mean of the group, over the std of the whole step",
+        "nemo_prorl.algorithm.advantage:group_mean_global_std",
+        "tests/algorithm/test_advantage.py::test_the_step_s_own_spread_divides_what_is_measured_from_group_means",
+    ),
+    (
+        "advantage without a standard deviation (Dr. GRPO)",
+        "nemo_prorl.algorithm.advantage:group_mean",
+        "tests/algorithm/test_advantage.py::test_without_a_standard_deviation_only_the_mean_is_taken_off",
+    ),
+    (
+        "termination penalty (Appendix E): factor R - penalty for a cut response",
+        "nemo_prorl.algorithm.shaping:termination_penalty",
+        "tests/algorithm/test_shaping.py::test_a_cut_answer_costs_and_another_does_not",
+    ),
+    (
+        "soft overlong: linear to -1 over the last tokens before the limit (DAPO)",
+        "nemo_prorl.algorithm.shaping:soft_overlong",
+        "tests/algorithm/test_shaping.py::test_the_penalty_grows_through_the_buffer_and_no_further",
+    ),
+    (
+        "scheduled cosine length (ProRL v2): R + weight eta(t), on and off in turn",
+        "nemo_prorl.algorithm.shaping:cosine_length",
+        "tests/algorithm/test_shaping.py::test_the_shortest_gains_most_and_the_longest_least",
+    ),
+    (
         "Eq. 3, decoupled bounds: clip(r, 1 - low, 1 + high)",
         "nemo_prorl.algorithm.objective:clip_higher",
         "tests/algorithm/test_objective.py::test_only_the_bound_on_the_favoured_side_bites",
@@ -70,6 +95,21 @@ INDEX = (
         "reference reset (section 2.3.1), at a stage's entry",
         "nemo_prorl.algorithm.reset:AtEntry",
         "tests/algorithm/test_reset.py::test_a_stage_begins_with_a_reset_except_at_the_very_first_step",
+    ),
+    (
+        "reference reset when validation stagnates (section 3.2)",
+        "nemo_prorl.algorithm.reset:ValidationStalls",
+        "tests/algorithm/test_plateau.py::test_a_plateau_is_seen_when_the_best_score_is_so_many_validations_old",
+    ),
+    (
+        "reference reset when validation degrades (section 3.2)",
+        "nemo_prorl.algorithm.reset:ValidationDrops",
+        "tests/algorithm/test_plateau.py::test_a_drop_is_measured_from_the_best",
+    ),
+    (
+        "the end of run 3: a sudden increase in response length (Appendix E)",
+        "nemo_prorl.algorithm.ending:WhenResponsesJump",
+        "tests/algorithm/test_ending.py::test_a_jump_compares_the_last_steps_with_those_just_before",
     ),
     (
         "Eq. 5, bound of pass@k: 1 - ((1 - E rho)^2 + Var rho)^(k/2)",

@@ -6,13 +6,15 @@ Letters: B responses, T predicted tokens. Fractions and means are over tokens; w
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 import torch
 from torch import Tensor
 
 from nemo_prorl.algorithm.kl import k3
 from nemo_prorl.algorithm.objective import ClipBounds
 from nemo_prorl.algorithm.ratio import probability_ratio
-from nemo_prorl.algorithm.reduction import Metric, largest, smallest, token_mean
+from nemo_prorl.algorithm.reduction import Mean, Metric, largest, smallest, token_mean
 
 
 @torch.no_grad()
@@ -71,6 +73,38 @@ def reference_distance(
         "kl/reference": token_mean(penalty_BT, mask_BT),
         "kl/loss_share": token_mean(share_BT, mask_BT),
     }
+
+
+@torch.no_grad()
+def by_domain(values: Mapping[str, Tensor], mask_BT: Tensor, rows_of_domain: Mapping[str, Tensor]) -> dict[str, Metric]:
+    """Means over the tokens of each domain's rows, {"policy/entropy": [B, T]} as "policy/<domain>/entropy".
+
+    `rows_of_domain` says which of the B rows are a domain's, bool [B]. A domain without rows has the mean of nothing,
+    so that all ranks know the same metrics; `of_domains_seen` leaves it out once they are reduced.
+    """
+    return {
+        _of_domain(name, domain): token_mean(value_BT, mask_BT & rows_B[:, None])
+        for domain, rows_B in rows_of_domain.items()
+        for name, value_BT in values.items()
+    }
+
+
+def of_domains_seen(metrics: Mapping[str, Metric], domains: Collection[str]) -> dict[str, Metric]:
+    """`metrics` without those of `domains` that are means of nothing."""
+    return {
+        name: metric
+        for name, metric in metrics.items()
+        if not (isinstance(metric, Mean) and not int(metric.count) and set(name.split("/")[1:-1]) & set(domains))
+    }
+
+
+def _of_domain(name: str, domain: str) -> str:
+    """
+    >>> _of_domain("policy/entropy", "math")
+    'policy/math/entropy'
+    """
+    place, _, last = name.rpartition("/")
+    return f"{place}/{domain}/{last}"
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ Letters: B responses, T predicted tokens. Pure: tensors in, tensors out; it know
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,7 @@ from nemo_prorl.algorithm import diagnostics
 from nemo_prorl.algorithm.correction import truncated_importance
 from nemo_prorl.algorithm.kl import Estimator, kl_penalty
 from nemo_prorl.algorithm.objective import Objective, clip_bounds
-from nemo_prorl.algorithm.reduction import Aggregation, Mean, Metric, masked
+from nemo_prorl.algorithm.reduction import Aggregation, Mean, Metric, masked, token_mean
 from nemo_prorl.errors import ShapeError, TrainingError
 
 
@@ -46,8 +47,13 @@ class PolicyLoss:
         reference_logprobs_BT: Tensor | None,
         sampler_logprobs_BT: Tensor | None,
         mask_BT: Tensor,
+        base_logprobs_BT: Tensor | None = None,
+        rows_of_domain: Mapping[str, Tensor] | None = None,
     ) -> tuple[Mean, dict[str, Metric]]:
         """The loss with its gradient, and metrics without one. What stands outside the mask is never looked at.
+
+        `base_logprobs_BT`, those of the model that the run started from, are measured against and have no part in the
+        loss. `rows_of_domain`: bool [B] by domain, for metrics by domain.
 
         Without `old_logprobs_BT` the policy is compared with itself as it is now: every ratio is 1, and its gradient is
         the policy gradient. That is exact for the only update of a step.
@@ -72,8 +78,27 @@ class PolicyLoss:
             surrogate_BT = weight_BT * surrogate_BT
         penalty_BT, measured = self._penalty(logp_BT, reference_logprobs_BT, surrogate_BT, mask_BT)
         metrics |= found | measured | {"policy/loss": _detached(self.aggregation(surrogate_BT, mask_BT))}
+        distances = {"kl/reference": reference_logprobs_BT, "kl/base": base_logprobs_BT}
+        metrics |= self._by_domain(logp_BT, entropies_BT, distances, mask_BT, rows_of_domain or {})
         loss_BT = surrogate_BT if penalty_BT is None else surrogate_BT + penalty_BT
         return self.aggregation(loss_BT, mask_BT), metrics
+
+    def _by_domain(
+        self,
+        logp_BT: Tensor,
+        entropies_BT: Tensor,
+        others: Mapping[str, Tensor | None],
+        mask_BT: Tensor,
+        rows_of_domain: Mapping[str, Tensor],
+    ) -> dict[str, Metric]:
+        """Entropy and KL of each domain, and the KL to the base model over all."""
+        known = {"policy/entropy": masked(entropies_BT, mask_BT)}
+        for name, logprobs_BT in others.items():
+            if logprobs_BT is not None:
+                _check_shape(f"for {name} logprobs", logprobs_BT, mask_BT)
+                known[name] = kl_penalty(logp_BT.detach(), masked(logprobs_BT, mask_BT), value=self.kl_value)
+        metrics = diagnostics.by_domain(known, mask_BT, rows_of_domain)
+        return metrics | ({"kl/base": token_mean(known["kl/base"], mask_BT)} if "kl/base" in known else {})
 
     def _correction(
         self, old_BT: Tensor, sampler_logprobs_BT: Tensor | None, mask_BT: Tensor

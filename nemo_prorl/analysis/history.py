@@ -13,7 +13,7 @@ from nemo_prorl.errors import DataError
 from nemo_prorl.telemetry.records import METRICS_FILE, read_records
 
 OVERALL = "all"  # stands where a task's name stands: validation/all/pass_at_1
-PASS_AT_K = re.compile(r"validation/(?P<task>.+)/pass_at_(?P<k>\d+)")
+PASS_AT_K = re.compile(r"validation/(?!sets/|domains/)(?P<task>.+)/pass_at_(?P<k>\d+)")
 
 Curve = Sequence[tuple[int, float]]  # (step, value)
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from nemo_prorl.algorithm.advantage import ADVANTAGES
 from nemo_prorl.algorithm.objective import OBJECTIVES
 from nemo_prorl.algorithm.reduction import AGGREGATIONS
-from nemo_prorl.config.schema import Choice, ProRLConfig, SFTConfig, SourceConfig, as_knobs
+from nemo_prorl.algorithm.shaping import SHAPINGS
+from nemo_prorl.config.choice import Choice, as_knobs
+from nemo_prorl.config.schema import ProRLConfig, SFTConfig
 from nemo_prorl.data.sources import SOURCES
 from nemo_prorl.data.sources.demonstrations import DEMONSTRATIONS
 from nemo_prorl.errors import ConfigError, SettingsError
@@ -23,9 +26,8 @@ def check_choices(config: ProRLConfig | SFTConfig) -> None:
     """
     problems: list[ConfigError] = []
     for choice, known, setting in _choices(config):
-        without = ("weight",) if isinstance(choice, SourceConfig) else ()
         try:
-            configured(as_knobs(choice, *without), known, setting)
+            configured(as_knobs(choice), known, setting)
         except ConfigError as error:
             problems.append(error)
     if problems:
@@ -37,9 +39,14 @@ def _choices(config: ProRLConfig | SFTConfig) -> Iterator[tuple[Choice, Mapping[
     if isinstance(config, SFTConfig):
         yield config.sft.source, DEMONSTRATIONS, "sft.source"
         return
+    yield config.loss.advantage, ADVANTAGES, "loss.advantage"
     yield config.loss.objective, OBJECTIVES, "loss.objective"
     yield config.loss.aggregation, AGGREGATIONS, "loss.aggregation"
     yield config.rollout, ROLLOUT_ENGINES, "rollout"
+    for stage_name, stage in config.recipe.stages.items():
+        for name, shaping in stage.shaping.items():
+            if shaping is not None:
+                yield shaping, SHAPINGS, f"recipe.stages.{stage_name}.shaping.{name}"
     for group, sources in (("sources", config.data.sources), ("held_out", config.data.held_out)):
         for name, source in sources.items():
             yield source, SOURCES, f"data.{group}.{name}"

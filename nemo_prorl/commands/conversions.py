@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from nemo_prorl.errors import ConfigError
-from nemo_prorl.megatron.interop.checkpoint_writer import write_nemo_beside, write_prorl_beside
+from nemo_prorl.megatron.interop.converted import write_nemo_beside, write_prorl_beside
 from nemo_prorl.megatron.interop.model_folder import ModelFolder, open_folder, read_state, step_of
 from nemo_prorl.megatron.interop.nemo_context import check_nemo
 from nemo_prorl.megatron.interop.stored_tensors import StoredTensors

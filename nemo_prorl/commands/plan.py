@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 
 from nemo_prorl.commands.choices import check_choices
-from nemo_prorl.config.schema import MegatronConfig, ProRLConfig, SFTConfig, StageConfig
+from nemo_prorl.config.schema import MegatronConfig, ProRLConfig, SFTConfig
+from nemo_prorl.config.stage import StageConfig
 from nemo_prorl.megatron.layout import (
     chunk_height,
     data_parallel_size,
@@ -20,9 +21,11 @@ from nemo_prorl.weights.estimate import MemoryEstimate, estimate_memory
 from nemo_prorl.world import world_size_from_environment
 
 Row = tuple[str, ...]
+NO_VALIDATION = "nothing, so there is no validation, and rules that look at it (plateau, drop) stay silent"
 STAGE_HEADS = (
     *("stage", "steps", "prompts/step", "samples/prompt", "sequences/step", "updates/step", "sequences/update"),
-    *("context", "tokens/step", "temperature", "KL weight", "reset"),
+    *("context", "tokens/step", "temperature", "KL weight", "shaping", "left out", "ends early"),
+    *("reset when", "reset what"),
 )
 
 
@@ -39,16 +42,19 @@ def training_plan(config: ProRLConfig, environment: Mapping[str, str] = os.envir
     uses_reference = any(stage.kl_weight > 0 for stage in stages.values())
     steps = sum(stage.steps for stage in stages.values())
     updates = sum(stage.steps * _updates_per_step(stage) for stage in stages.values())
+    most = "at most " if any(_ends(stage) != "-" for stage in stages.values()) else ""
     sections = [
-        _run(config, f"{steps:,} steps, {updates:,} updates, in {_count(len(stages), 'stage')}"),
+        _run(config, f"{most}{steps:,} steps, {updates:,} updates, in {_count(len(stages), 'stage')}"),
         _table([STAGE_HEADS, *(_stage(name, stage, _row_tokens(config, stage)) for name, stage in stages.items())]),
         _rows(
             [
                 ("training data", ", ".join(config.data.sources)),
-                ("held out", ", ".join(config.data.held_out) or "nothing, so there is no validation"),
+                ("held out", ", ".join(config.data.held_out) or NO_VALIDATION),
+                ("validation", _validation(config)),
                 ("prompts", f"up to {config.data.max_prompt_tokens:,} tokens; longer ones: {config.data.long_prompts}"),
                 ("dynamic sampling", _dynamic_sampling(config)),
                 ("rollout", config.rollout.name),
+                ("advantage", config.loss.advantage.name),
                 ("loss", f"{config.loss.objective.name}, {config.loss.aggregation.name}, KL by {config.loss.kl.value}"),
             ]
         ),
@@ -101,20 +107,53 @@ def _stage(name: str, stage: StageConfig, row_tokens: int) -> Row:
         f"<= {sequences * row_tokens:,}",
         f"{stage.temperature:g}",
         f"{stage.kl_weight:g}",
-        _reset(stage),
+        _listed(shaping.name for shaping in stage.shaping.values() if shaping is not None),
+        _listed(stage.exclude_domains),
+        _ends(stage),
+        _reset_when(stage),
+        _reset_what(stage),
     )
 
 
-def _reset(stage: StageConfig) -> str:
-    when = ["at entry"] if stage.reset.at_entry else []
-    if stage.reset.every_steps is not None:
-        when.append(f"every {stage.reset.every_steps} steps")
-    what = [name for name in ("reference", "optimizer") if getattr(stage.reset, name)]
-    return f"{' and '.join(when)} ({' + '.join(what) or 'nothing'})" if when else "never"
+def _ends(stage: StageConfig) -> str:
+    """What may end it before its steps are done."""
+    return _listed(name for name in ("plateau", "drop", "response_jump", "max_hours") if getattr(stage.end, name))
+
+
+def _reset_when(stage: StageConfig) -> str:
+    reset = stage.reset
+    when = {
+        "entry": reset.at_entry,
+        f"{reset.every_steps} steps": reset.every_steps,
+        "plateau": reset.plateau,
+        "drop": reset.drop,
+        f"KL > {reset.kl_limit}": reset.kl_limit,
+    }
+    return _listed(name for name, is_due in when.items() if is_due)
+
+
+def _reset_what(stage: StageConfig) -> str:
+    parts = [name for name in ("reference", "optimizer") if getattr(stage.reset, name)]
+    return _listed(parts) + (" to the best" if stage.reset.to == "best" else "")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "-"
 
 
 def _updates_per_step(stage: StageConfig) -> int:
     return stage.prompts_per_step // stage.prompts_per_update
+
+
+def _validation(config: ProRLConfig) -> str:
+    """Each set's weight and cadence, and how often any is validated."""
+    every = config.validation.every_steps
+    when = f"every {every} steps and after the last" if every else "after the last step"
+    sets = [
+        f"{name} (weight {one.weight:g}{f', in one of {one.every_validations}' if one.every_validations > 1 else ''})"
+        for name, one in config.data.held_out.items()
+    ]
+    return f"{when}: {', '.join(sets)}" if sets else "none"
 
 
 def _dynamic_sampling(config: ProRLConfig) -> str:
@@ -210,9 +249,11 @@ def _rows(rows: Iterable[tuple[str, str]]) -> str:
 
 
 def _table(rows: Sequence[Row]) -> str:
-    """Each of `rows` as a column: a run has few stages, and each has much to say."""
-    lines = list(zip(*rows, strict=True))
-    widths = [max(map(len, column)) for column in rows]
+    """Each of `rows` as a column, for a stage has much to say. What is the same in all of them stands once."""
+    lines = [line if len(set(line[1:])) > 1 else line[:2] for line in zip(*rows, strict=True)]
+    differing = [line for line in lines if len(line) > 2] or lines
+    widths = [max(len(line[column]) for line in differing) for column in range(len(differing[0]))]
+    widths[0] = max(len(line[0]) for line in lines)
     return "\n".join(
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=False)).rstrip() for line in lines
     )

@@ -85,7 +85,7 @@ def run(arguments: list[str], *, dry_run: bool = False) -> int:
     for seed in seeds:
         folder = options.out / f"seed_{seed}"
         if not (folder / "careful").exists():
-            _make_model(folder / "model", seed, fast=options.fast)
+            make_model(folder / "model", seed, fast=options.fast)
         for job in jobs(folder, seed, fast=options.fast):
             if exit_code := _do(job):
                 return exit_code
@@ -146,7 +146,7 @@ def _claim(out: Path, settings: dict[str, int | bool]) -> None:
     note.write_text(json.dumps(settings) + "\n")
 
 
-def _make_model(folder: Path, seed: int, *, fast: bool) -> None:
+def make_model(folder: Path, seed: int, *, fast: bool) -> None:
     from transformers.utils.logging import disable_progress_bar
 
     from nemo_prorl.quickstart.tiny_model import make_tiny_model

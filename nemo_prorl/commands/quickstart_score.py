@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nemo_prorl.build import held_out_from, recipe_from, verifier_pool
+from nemo_prorl.build import held_out_from, verifier_pool
+from nemo_prorl.build.stages import recipe_from
 from nemo_prorl.config.schema import ProRLConfig
 from nemo_prorl.data.tokenizer import Tokenizer
-from nemo_prorl.evaluation.runner import ValidationResult, Validator
+from nemo_prorl.evaluation.result import ValidationResult
+from nemo_prorl.evaluation.runner import Validator
 from nemo_prorl.rollout.transformers_engine import TransformersEngine
 from nemo_prorl.weights.hf_folder import TensorReader
 from nemo_prorl.world import LocalWorld
@@ -17,7 +19,7 @@ def score(config: ProRLConfig) -> ValidationResult:
     """What `prorl train` with these settings would report of `model.path` before its first step."""
     folder = Path(config.model.path)
     tokenizer = Tokenizer.load(folder)
-    prompts = held_out_from(config, tokenizer)
+    sets = held_out_from(config, tokenizer)
     limits = recipe_from(config.recipe.stages).stages[0].sampling
     engine, reader = TransformersEngine(folder, tokenizer), TensorReader(folder)
     engine.load_weights((name, reader.get(name)) for name in reader.names)
@@ -25,7 +27,7 @@ def score(config: ProRLConfig) -> ValidationResult:
         validator = Validator(
             engine=engine,
             pool=pool,
-            prompts=prompts,
+            sets=sets,
             world=LocalWorld(),
             config=config.validation,
             run_seed=config.run.seed,

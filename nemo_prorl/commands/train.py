@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from nemo_prorl.commands.choices import check_choices
-from nemo_prorl.commands.plan import training_plan
-from nemo_prorl.config.load import load_config
-from nemo_prorl.telemetry.log import configure_run_logging
+from nemo_prorl.control import StopSignals
 
 
 def run(arguments: list[str], *, dry_run: bool) -> int:
     """Train, or with `dry_run` print the plan; `arguments` are Hydra overrides. Returns the exit code."""
-    config = load_config("train", arguments)
     if dry_run:
-        print(training_plan(config))
-        return 0
-    # Before torch and Megatron are loaded, for they have much to say; and after the config has been found good.
-    configure_run_logging(Path(config.run.dir), config.telemetry.log_level)
-    check_choices(config)
-    from nemo_prorl import build
+        from nemo_prorl.commands.plan import training_plan
+        from nemo_prorl.config.load import load_config
 
-    with build.training(config) as trainer:
-        trainer.fit()
+        print(training_plan(load_config("train", arguments)))
+        return 0
+    with StopSignals() as signals:
+        return _run(arguments, signals)
+
+
+def _run(arguments: list[str], signals: StopSignals) -> int:
+    """What is large is imported here, under the eyes of `signals`: before, a signal kills.
+
+    The run's folder is opened before torch and Megatron are loaded, for they have much to say.
+    """
+    from nemo_prorl.config.load import load_config
+    from nemo_prorl.telemetry.run import open_run
+
+    config = load_config("train", arguments)
+    with open_run(config, signals) as run:
+        from nemo_prorl import build
+        from nemo_prorl.commands.choices import check_choices
+
+        check_choices(config)
+        with build.training(config, run) as trainer:
+            trainer.fit()
     return 0

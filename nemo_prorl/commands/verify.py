@@ -20,6 +20,7 @@ from typing import Any, TextIO
 from nemo_prorl.config.verifiers import VerifierPoolConfig
 from nemo_prorl.data.prompt import DOMAINS, Prompt
 from nemo_prorl.data.sources.jsonl import read_judging, refuse_typos
+from nemo_prorl.data.sources.lines import parsed
 from nemo_prorl.data.trajectory import OUTCOMES, Verdict
 from nemo_prorl.errors import ConfigError, DataError
 from nemo_prorl.verifiers.pool import VerifierPool
@@ -122,12 +123,7 @@ class Rows:
 
     def _row(self, line: bytes, number: int) -> tuple[Prompt, tuple[str, ...]]:
         where = f"{self._name}:{number}"
-        try:
-            raw = json.loads(line.decode("utf-8-sig"))
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{where} is not JSON in UTF-8: {error}") from error
-        if not isinstance(raw, dict):
-            raise DataError(f"{where} is a {type(raw).__name__}; a line must be a JSON object {{...}}")
+        raw = parsed(line, where)
         refuse_typos(raw, where)
         judged = read_judging(raw, where, domain=self._domain, verifier=self._verifier)
         uid = raw.get("uid", f"line-{number}")

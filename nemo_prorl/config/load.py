@@ -20,13 +20,16 @@ from nemo_prorl.config.folder import conf_folder
 from nemo_prorl.config.inheritance import inherit_stages, merged
 from nemo_prorl.config.overrides import understand, unknown_keys, unknown_names
 from nemo_prorl.config.paths import default_tree
+from nemo_prorl.config.prepare import PrepareConfig
 from nemo_prorl.config.problems import MISSING, Problems
 from nemo_prorl.config.schema import ProRLConfig, SFTConfig
 from nemo_prorl.errors import ConfigError
 
-Root = Literal["train", "sft"]
-Schema: TypeAlias = ProRLConfig | SFTConfig
-SCHEMAS: Mapping[Root, type[Schema]] = {"train": ProRLConfig, "sft": SFTConfig}
+Root = Literal["train", "sft", "prepare"]
+Schema: TypeAlias = ProRLConfig | SFTConfig | PrepareConfig
+SCHEMAS: Mapping[Root, type[Schema]] = {"train": ProRLConfig, "sft": SFTConfig, "prepare": PrepareConfig}
+# What is typed before the settings, for messages.
+COMMANDS: Mapping[Root, str] = {"train": "train", "sft": "sft", "prepare": "data prepare"}
 
 # What Hydra, OmegaConf and the YAML reader raise for files and overrides that they can't use.
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, AssertionError, TypeError, ValueError)
@@ -36,8 +39,10 @@ COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, As
 def load_config(root: Literal["train"], overrides: Sequence[str] = ()) -> ProRLConfig: ...
 @overload
 def load_config(root: Literal["sft"], overrides: Sequence[str] = ()) -> SFTConfig: ...
+@overload
+def load_config(root: Literal["prepare"], overrides: Sequence[str] = ()) -> PrepareConfig: ...
 def load_config(root: Root, overrides: Sequence[str] = ()) -> Schema:
-    """The configuration of `prorl train` or `prorl sft`: conf/<root>.yaml with what it chooses, then `overrides`.
+    """The configuration of a command: conf/<root>.yaml with what it chooses, then `overrides`.
 
     Raises:
         ConfigError: everything that is wrong, each with the path the user would type, what was found and what is
@@ -46,14 +51,14 @@ def load_config(root: Root, overrides: Sequence[str] = ()) -> Schema:
     schema = SCHEMAS[root]
     typed = understand(overrides, conf_folder())
     if typed.problems:  # what else is wrong depends on choices that can't be made
-        Problems(schema, typed.problems + unknown_keys(typed.values, schema)).raise_if_any(root)
+        Problems(schema, typed.problems + unknown_keys(typed.values, schema)).raise_if_any(COMMANDS[root])
     stated = stated_values(root, typed.groups)
     misnamed = unknown_names(typed.values, schema, stated)
     problems = Problems(schema, list(misnamed.values()))
     if values := [value.text for value in typed.values if value not in misnamed]:
         stated = stated_values(root, typed.groups + values)
     config = _validated(schema, stated, problems)
-    problems.raise_if_any(root)
+    problems.raise_if_any(COMMANDS[root])
     assert config is not None
     return config
 
@@ -71,7 +76,7 @@ def stated_values(root: Root, hydra_overrides: Sequence[str]) -> dict[str, Any]:
         reason = _in_brief(error)
         if found := re.match(r"Could not override '([^']+)'", reason):
             reason = f"it doesn't choose from conf/{found[1]}; conf/{root}.yaml lists what it chooses from"
-        raise ConfigError(f"the settings of prorl {root} can't be composed: {reason}") from error
+        raise ConfigError(f"the settings of prorl {COMMANDS[root]} can't be composed: {reason}") from error
     return _container(composed, resolve=False)
 
 

@@ -5,25 +5,17 @@ Units stand in key names. `null` means "off" or "the family's own" only where a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from nemo_prorl.config.alarms import AlarmsConfig
+from nemo_prorl.config.choice import Choice
 from nemo_prorl.config.closed import Closed
+from nemo_prorl.config.data import DataConfig
+from nemo_prorl.config.stage import RecipeConfig
+from nemo_prorl.config.validation import ValidationConfig
 from nemo_prorl.config.verifiers import VerifierPoolConfig
-from nemo_prorl.data.prompt import Domain
-
-
-class Choice(BaseModel):
-    """A plug-in by name, or by your own "module:attribute"; the other keys are its knobs, checked against itself."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
-
-    name: str = Field(min_length=1)
-
-    def as_mapping(self) -> dict[str, Any]:
-        return self.model_dump()
 
 
 class RunConfig(Closed):
@@ -32,6 +24,21 @@ class RunConfig(Closed):
     )
     seed: int = Field(0, ge=0, description="of data order, sampling and fresh weights")
     torch_threads: int = Field(1, ge=1, description="CPU threads of torch in each rank")
+    max_hours: float | None = Field(
+        None, gt=0, description="stop, save and exit with code 75 before this start has taken so long; null: no limit"
+    )
+    stop_margin_minutes: float = Field(
+        10, ge=0, description="begin to stop so long before max_hours, or the Slurm job's end, whichever comes first"
+    )
+
+    @model_validator(mode="after")
+    def _there_is_time_to_train(self) -> RunConfig:
+        if self.max_hours is not None and 60 * self.max_hours <= self.stop_margin_minutes:
+            raise ValueError(
+                f"max_hours={self.max_hours:g} are not more than stop_margin_minutes={self.stop_margin_minutes:g}, so "
+                "every start would stop before its first step; raise the one or lower the other"
+            )
+        return self
 
 
 class ModelConfig(Closed):
@@ -103,6 +110,12 @@ class KLConfig(Closed):
     gradient: Literal["k1", "k2", "k3"] | None = Field(
         None, description="estimator whose gradient is used; null: the value's own (k3's is not the KL's gradient)"
     )
+    base_every_steps: int | None = Field(
+        None,
+        ge=1,
+        description="measure the KL to the model of model.path, too, every so many steps; null: never. Costs a copy of "
+        "the weights in the host's memory, and one more scoring of such a step's batch",
+    )
 
 
 class CorrectionConfig(Closed):
@@ -111,57 +124,13 @@ class CorrectionConfig(Closed):
 
 
 class LossConfig(Closed):
+    advantage: Choice = Field(
+        Choice(name="group_relative"), description="how rewards are compared: within a group, or with the step's spread"
+    )
     objective: Choice = Choice(name="clip_higher")
     aggregation: Choice = Choice(name="token_mean")
     kl: KLConfig = KLConfig()
     sampler_correction: CorrectionConfig = CorrectionConfig()
-
-
-class ResetConfig(Closed):
-    every_steps: int | None = Field(None, ge=1, description="reset after this many steps since the last; null: never")
-    at_entry: bool = Field(False, description="reset when the stage begins (never at a run's very first step)")
-    reference: bool = Field(True, description="a reset makes the reference the current policy")
-    optimizer: bool = Field(True, description="a reset gives the optimizer fresh moments and step count")
-
-    @model_validator(mode="after")
-    def _a_reset_resets_something(self) -> ResetConfig:
-        if (self.at_entry or self.every_steps) and not (self.reference or self.optimizer):
-            raise ValueError("resets are due but neither the reference nor the optimizer is to be reset; set one true")
-        return self
-
-
-class StageConfig(Closed):
-    """A stretch of training. In a recipe each stage inherits what it doesn't state from the one before it."""
-
-    steps: int = Field(200, ge=1)
-    prompts_per_step: int = Field(256, ge=1, description="groups that teach, of all ranks together")
-    prompts_per_update: int = Field(64, ge=1)
-    samples_per_prompt: int = Field(16, ge=2, description="one sample has no group to be compared with")
-    context_tokens: int = Field(8192, gt=1, description="prompt and response together")
-    max_response_tokens: int | None = Field(None, ge=1, description="null: what the prompt leaves of the context")
-    temperature: float = Field(1.2, gt=0)
-    top_p: float = Field(1.0, gt=0, le=1)
-    top_k: int = Field(0, ge=0, description="0: off")
-    kl_weight: float = Field(1e-4, ge=0, description="beta; 0 leaves the reference unused. Not in the paper")
-    domain_weights: dict[Domain, Annotated[float, Field(ge=0)]] = Field(
-        default={}, description="empty: as the data says"
-    )
-    reset: ResetConfig = ResetConfig()
-
-    @model_validator(mode="after")
-    def _updates_are_equal(self) -> StageConfig:
-        if self.prompts_per_step % self.prompts_per_update:
-            raise ValueError(
-                f"prompts_per_step={self.prompts_per_step} must be a multiple of "
-                f"prompts_per_update={self.prompts_per_update}: every update trains on equally many groups"
-            )
-        return self
-
-
-class RecipeConfig(Closed):
-    """`common` is what the first stage inherits; `stages` come in the order written."""
-
-    stages: dict[str, StageConfig] = Field(min_length=1)
 
 
 class SamplingBudgetConfig(Closed):
@@ -177,35 +146,21 @@ class SamplingBudgetConfig(Closed):
     )
 
 
-class SourceConfig(Choice):
-    """One source of problems. `weight` is its share of the draws; `domain` is known to the source itself."""
-
-    weight: float = Field(1.0, gt=0)
-
-
-class DataConfig(Closed):
-    sources: dict[str, SourceConfig] = Field(min_length=1)
-    held_out: dict[str, SourceConfig] = Field(
-        default={}, description="for validation; excluded from the training draws"
-    )
-    max_prompt_tokens: int = Field(1024, ge=1)
-    long_prompts: Literal["error", "skip"] = Field(
-        "error", description="what to do with a prompt over max_prompt_tokens"
-    )
-
-
-class ValidationConfig(Closed):
-    every_steps: int | None = Field(None, ge=1, description="null: only after the last step")
-    at_start: bool = Field(True, description="also before the first step")
-    problems_per_task: int = Field(24, ge=1)
-    samples_per_prompt: int = Field(16, ge=1)
-    temperature: float = Field(0.6, ge=0)
-    top_p: float = Field(0.95, gt=0, le=1)
-
-
 class CheckpointConfig(Closed):
+    """When a checkpoint is written, and which of them stay. One that stays for several reasons counts for each."""
+
     every_steps: int | None = Field(50, ge=1, description="null: only at the end")
     keep_last: int = Field(2, ge=1)
+    keep_best: int = Field(
+        1, ge=0, description="so many of the best by validation score; a new best is saved at once. 0: none"
+    )
+    keep_every_steps: int | None = Field(
+        None, ge=1, description="those of each such step stay for good, if one is written then; null: none"
+    )
+    keep_at_resets: bool = Field(False, description="one is written right after each reset, and stays for good")
+    asynchronous: bool = Field(
+        True, description="training goes on while files are written, from a copy in the host's memory"
+    )
 
 
 class TelemetryConfig(Closed):
@@ -213,6 +168,9 @@ class TelemetryConfig(Closed):
     wandb_project: str | None = Field(None, description="null: no Weights & Biases")
     log_level: Literal["DEBUG", "INFO", "WARNING"] = "INFO"
     samples_per_step: int = Field(2, ge=0, description="completions written to samples.jsonl each step")
+    samples_per_validation_set: int = Field(
+        2, ge=0, description="completions of each set written to validation_samples.jsonl each validation"
+    )
 
 
 class ExportConfig(Closed):
@@ -237,7 +195,24 @@ class ProRLConfig(Closed):
     validation: ValidationConfig = ValidationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
+    alarms: AlarmsConfig = AlarmsConfig()
     export: ExportConfig = ExportConfig()
+
+    @model_validator(mode="after")
+    def _validation_has_a_score(self) -> ProRLConfig:
+        sets = self.data.held_out.values()
+        if sets and not any(source.weight for source in sets):
+            raise ValueError(
+                "every set of data.held_out has weight=0, so there is no overall score; give one a weight above 0"
+            )
+        most = max((source.samples_per_prompt or self.validation.samples_per_prompt for source in sets), default=None)
+        beyond = [k for k in self.validation.pass_at_k or () if most is not None and k > most]
+        if beyond:
+            raise ValueError(
+                f"validation.pass_at_k asks for k={beyond}, more than the {most} samples of any set; raise "
+                "validation.samples_per_prompt, or leave them out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _prompt_leaves_room(self) -> ProRLConfig:
@@ -246,6 +221,27 @@ class ProRLConfig(Closed):
                 raise ValueError(
                     f"data.max_prompt_tokens={self.data.max_prompt_tokens} leaves no room for a response in stage "
                     f"{name!r} with context_tokens={stage.context_tokens}; choose less than {stage.context_tokens}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _stages_draw_from_sources(self) -> ProRLConfig:
+        for name, stage in self.recipe.stages.items():
+            unknown = sorted(set(stage.source_weights) - set(self.data.sources))
+            if unknown:
+                raise ValueError(
+                    f"stage {name!r}: source_weights names {', '.join(unknown)}, but data.sources has "
+                    f"{', '.join(self.data.sources)}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _a_kl_limit_has_a_kl(self) -> ProRLConfig:
+        for name, stage in self.recipe.stages.items():
+            if stage.reset.kl_limit and not stage.kl_weight:
+                raise ValueError(
+                    f"stage {name!r} has reset.kl_limit={stage.reset.kl_limit:g} but kl_weight=0, so there is no "
+                    "reference and no KL; set a small kl_weight, or reset.kl_limit=null"
                 )
         return self
 
@@ -270,8 +266,3 @@ class SFTConfig(Closed):
     checkpoint: CheckpointConfig = CheckpointConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     export: ExportConfig = ExportConfig()
-
-
-def as_knobs(choice: Choice, *without: str) -> Mapping[str, Any]:
-    """A choice as `plugins.configured` takes it, less the keys that are not knobs."""
-    return {key: value for key, value in choice.as_mapping().items() if key not in without}

@@ -28,7 +28,8 @@ class RolloutBatch:
     temperature          at which the responses were sampled; every logprob is taken at it
     domains_B            domain of each row, for metrics by domain
     sampler_logprobs_BT  float32, as the rollout engine reported them; None when it doesn't know them
-    advantages_BT, old_logprobs_BT, reference_logprobs_BT   float32, added by `with_` as the step goes on
+    advantages_BT, old_logprobs_BT, reference_logprobs_BT, base_logprobs_BT
+                         float32, added by `with_` as the step goes on; base: of the model that the run started from
     """
 
     tokens_BS: Tensor
@@ -41,6 +42,7 @@ class RolloutBatch:
     advantages_BT: Tensor | None = None
     old_logprobs_BT: Tensor | None = None
     reference_logprobs_BT: Tensor | None = None
+    base_logprobs_BT: Tensor | None = None
 
     def __post_init__(self) -> None:
         B, S = self.tokens_BS.shape
@@ -99,7 +101,7 @@ class RolloutBatch:
     def with_(self, **tensors: Tensor) -> RolloutBatch:
         """A batch with more known about it.
 
-        `advantages` [G, N] or [B, T]; `old_logprobs`, `reference_logprobs` [B, T].
+        `advantages` [G, N] or [B, T]; `old_logprobs`, `reference_logprobs`, `base_logprobs` [B, T].
         """
         named: dict[str, Any] = {f"{name}_BT": tensor for name, tensor in tensors.items()}
         advantages = named.get("advantages_BT")

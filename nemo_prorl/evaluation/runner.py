@@ -1,25 +1,28 @@
-"""Held-out validation: every problem answered several times, judged, and told as pass@1 and pass@k."""
+"""Held-out validation: each problem of the sets whose turn it is gets several answers, which are judged and scored."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from statistics import fmean
-from typing import Protocol
+from dataclasses import replace
+from typing import Any, NamedTuple, Protocol
 
-from nemo_prorl.config.schema import ValidationConfig
+from nemo_prorl.config.validation import ValidationConfig
+from nemo_prorl.control import StopReason, never, until_asked
 from nemo_prorl.data.prompt import Prompt
 from nemo_prorl.data.sampling import SamplingParams, step_seed
-from nemo_prorl.data.trajectory import Completion, Verdict
+from nemo_prorl.data.trajectory import Completion, Group, Verdict
 from nemo_prorl.errors import ConfigError, RolloutError
-from nemo_prorl.evaluation.pass_at_k import pass_at_k
+from nemo_prorl.evaluation.estimate import Estimate, Scores
+from nemo_prorl.evaluation.result import OVERALL, BestBy, ValidationResult
+from nemo_prorl.evaluation.time_share import TimeShare
+from nemo_prorl.evaluation.validation_set import ProblemScore, TaskScore, ValidationSet, by_task
 from nemo_prorl.rollout.engine import RolloutEngine
 from nemo_prorl.world import World, gather_or_raise
 
-SOLVED_REWARD = 0.99  # a verifier may give parts of a reward; only a whole one is a solution
-OVERALL = "all"  # stands where a task's name stands: validation/all/pass_at_1
+log = logging.getLogger(__name__)
 
 
 class Judges(Protocol):
@@ -32,93 +35,26 @@ class Judges(Protocol):
     def drain_metrics(self) -> Mapping[str, float]: ...
 
 
-@dataclass(frozen=True)
-class ProblemScore:
-    """A problem's `samples` answers: how many are right, were cut at the limit, or could not be judged."""
+class Problem(NamedTuple):
+    """A problem of a validation. `is_example`: its answers are to be written down."""
 
-    task: str
-    samples: int
-    solved: int
-    reward_mean: float
-    truncated: int
-    unjudged: int
-    response_tokens: int
+    of_set: ValidationSet
+    prompt: Prompt
+    is_example: bool
 
 
-@dataclass(frozen=True)
-class TaskScore:
-    """Means over a task's problems; pass_at_k maps k to 1 - C(n-c, k)/C(n, k) of n samples, c of them right."""
-
-    pass_at_k: Mapping[int, float]
-    reward_mean: float
-    truncated_fraction: float
-    unjudged_fraction: float
-    response_tokens_mean: float
-
-    @classmethod
-    def of_problems(cls, problems: Sequence[ProblemScore]) -> TaskScore:
-        samples = problems[0].samples
-        return cls(
-            {k: fmean(pass_at_k(samples, p.solved, k) for p in problems) for k in sorted({1, samples})},
-            fmean(p.reward_mean for p in problems),
-            fmean(p.truncated / samples for p in problems),
-            fmean(p.unjudged / samples for p in problems),
-            fmean(p.response_tokens / samples for p in problems),
-        )
-
-    @classmethod
-    def of_tasks(cls, tasks: Sequence[TaskScore]) -> TaskScore:
-        """The mean over tasks: each weighs the same, however many problems it has."""
-        return cls(
-            {k: fmean(task.pass_at_k[k] for task in tasks) for k in tasks[0].pass_at_k},
-            fmean(task.reward_mean for task in tasks),
-            fmean(task.truncated_fraction for task in tasks),
-            fmean(task.unjudged_fraction for task in tasks),
-            fmean(task.response_tokens_mean for task in tasks),
-        )
-
-    def metrics(self, name: str) -> dict[str, float]:
-        return {
-            **{f"validation/{name}/pass_at_{k}": value for k, value in self.pass_at_k.items()},
-            f"validation/{name}/reward_mean": self.reward_mean,
-            f"validation/{name}/truncated_fraction": self.truncated_fraction,
-            f"validation/{name}/unjudged_fraction": self.unjudged_fraction,
-            f"validation/{name}/response_tokens_mean": self.response_tokens_mean,
-        }
-
-    def __str__(self) -> str:
-        return ", ".join(f"pass@{k} {value:.3f}" for k, value in self.pass_at_k.items())
-
-
-@dataclass(frozen=True)
-class ValidationResult:
-    """Scores by task, in order of name, and over all of them."""
-
-    tasks: Mapping[str, TaskScore]
-    overall: TaskScore
-
-    @property
-    def score(self) -> float:
-        """What the trainer steers by: pass@1, the mean over tasks."""
-        return self.overall.pass_at_k[1]
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        merged = self.overall.metrics(OVERALL)
-        for name, task in self.tasks.items():
-            merged |= task.metrics(name)
-        return merged
-
-    @property
-    def summary(self) -> str:
-        """One line for the reader."""
-        return f"{self.overall} ({'; '.join(f'{name}: {task}' for name, task in self.tasks.items())})"
+class Judged(NamedTuple):
+    score: ProblemScore
+    example: Group | None
 
 
 class Validator:
-    """Asks the engine, which must hold the policy's weights, and the verifiers about every held-out problem.
+    """Asks the engine, which must hold the policy's weights, and the verifiers about the held-out problems.
 
     Problems are shared out over all ranks; every rank gets the same result, and it doesn't depend on their number.
+
+    Raises:
+        ConfigError: there are no sets, or no validation of them has the metric `best_metric`.
     """
 
     def __init__(
@@ -126,21 +62,51 @@ class Validator:
         *,
         engine: RolloutEngine,
         pool: Judges,
-        prompts: Sequence[Prompt],
+        sets: Sequence[ValidationSet],
         world: World,
         config: ValidationConfig,
         run_seed: int,
+        stop_reason: StopReason = never,
+        examples_per_set: int = 0,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        if not prompts:
+        if not sets:
             raise ConfigError("validation has no problems; give data.held_out a source, or leave validation out")
-        if any(prompt.task == OVERALL for prompt in prompts):
+        if any(prompt.task == OVERALL for one in sets for prompt in one.prompts):
             raise ConfigError(
                 f"a held-out task is called {OVERALL!r}, which stands for all tasks; give it another name"
             )
         self._engine, self._pool, self._world = engine, pool, world
-        self._prompts, self._config, self._run_seed = tuple(prompts), config, run_seed
+        self._sets, self._config, self._run_seed = tuple(sets), config, run_seed
+        self._examples_per_set, self._stop_reason = examples_per_set, stop_reason
+        self._best_by = BestBy(config.best_metric, smaller_is_better=config.best_mode == "min")
+        self._time = TimeShare(config.max_time_share, clock)
+        self._number = 0  # of validations so far
+        self._due_since: int | None = None  # the step at which one was put off
+        self._known: dict[str, list[TaskScore]] = {}  # by set, as it was last run
+        self._limits: list[int] | None = None  # of tokens, in the last validation
+        zeros = {one.name: by_task([ProblemScore.nothing(one, prompt) for prompt in one.prompts], 0) for one in sets}
+        self._best_by.check(list(self._result(0, zeros).metrics))  # now rather than after the first validation
 
-    def run(self, step: int, sampling: SamplingParams) -> ValidationResult:
+    def takes_turn(self, step: int, *, is_due: bool, is_last: bool) -> bool:
+        """Whether a validation is to be run after `step` steps. Collective.
+
+        One that would take more than `max_time_share` is put off to the first step that has room for it. The last of a
+        run is never put off.
+        """
+        if is_due and self._due_since is None:
+            self._due_since = step
+        if self._due_since is None or is_last or self._time.most is None:
+            return self._due_since is not None
+        has_room = self._world.broadcast(self._time.has_room())  # clocks differ, and all ranks must do the same
+        if not has_room and self._due_since == step:
+            log.info(
+                "the validation after step %d is put off: validation has taken %.0f %% of the time, at most %.0f %%",
+                *(step, 100 * self._time.share, 100 * self._time.most),
+            )
+        return has_room
+
+    def run(self, step: int, sampling: SamplingParams, *, is_last: bool = False) -> ValidationResult:
         """Validate the policy of `step`; of `sampling`, the stage's own, only the token limits are used.
 
         Collective. A problem's answers depend on (run seed, step, problem, sample) and the weights alone.
@@ -148,43 +114,106 @@ class Validator:
         Raises:
             RolloutError: the engine left out a completion.
             VerifierError: verdicts fail too often to be trusted.
+            Stopped: some rank was asked to stop, and there is no result; on every rank.
         """
-        sampling = SamplingParams(
-            samples_per_prompt=self._config.samples_per_prompt,
-            max_response_tokens=sampling.max_response_tokens,
-            context_tokens=sampling.context_tokens,
-            temperature=self._config.temperature,
-            top_p=self._config.top_p,
-            seed=step_seed(self._run_seed, step, "validation"),
+        limits = [sampling.context_tokens, sampling.max_response_tokens]
+        takes_all = is_last or limits != self._limits  # what was answered within other limits can't be compared
+        with self._time.spending():
+            chosen = [one for one in self._sets if takes_all or self._is_up(one)]
+            judged = self._judged(self._problems(chosen), step, sampling)
+        for one in chosen:
+            scores = [found.score for found in judged if found.score.set_name == one.name]
+            self._known[one.name] = by_task(scores, step)
+        result = replace(
+            self._result(step, self._known),
+            notes=self._notes(step),
+            examples={one.name: _examples(judged, one.name) for one in chosen},
         )
-        share = range(self._world.rank, len(self._prompts), self._world.size)
-        scored, failure = self._try_to_score([self._prompts[number] for number in share], sampling)
-        own = dict(zip(share, scored, strict=False))
-        parts = gather_or_raise(self._world, own, failure, "validating")
-        # Back in the problems' own order, so that sums don't depend on how they were shared out.
-        by_number = {number: score for part in parts for number, score in part.items()}
-        by_task: dict[str, list[ProblemScore]] = defaultdict(list)
-        for number in range(len(self._prompts)):
-            by_task[by_number[number].task].append(by_number[number])
-        tasks = {name: TaskScore.of_problems(problems) for name, problems in sorted(by_task.items())}
-        return ValidationResult(tasks, TaskScore.of_tasks(list(tasks.values())))
+        self._number, self._due_since, self._limits = self._number + 1, None, limits
+        return result
 
-    def _try_to_score(
-        self, prompts: Sequence[Prompt], sampling: SamplingParams
-    ) -> tuple[list[ProblemScore], Exception | None]:
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run must know to go on as this one would: JSON types only."""
+        known = [
+            [cell.set_name, cell.domain, cell.task, cell.step, {name: list(e) for name, e in cell.scores.items()}]
+            for cells in self._known.values()
+            for cell in cells
+        ]
+        times = self._time.state_dict()
+        own = {"number": self._number, "due_since": self._due_since, "limits": self._limits}
+        return {**own, "times": times, "known": known}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """A set that is new is run in the next validation; one that is gone is forgotten."""
+        names = {one.name for one in self._sets}
+        self._number, self._due_since, self._limits = state["number"], state["due_since"], state["limits"]
+        self._time.load_state_dict(state["times"])
+        self._known = {}
+        for set_name, domain, task, step, scores in state["known"]:
+            cell = TaskScore(set_name, domain, task, step, Scores({name: Estimate(*e) for name, e in scores.items()}))
+            if set_name in names:
+                self._known.setdefault(set_name, []).append(cell)
+
+    def _result(self, step: int, known: Mapping[str, Sequence[TaskScore]]) -> ValidationResult:
+        cells = tuple(cell for one in self._sets for cell in known[one.name])
+        return ValidationResult(step, cells, {one.name: one.weight for one in self._sets}, self._best_by)
+
+    def _is_up(self, one: ValidationSet) -> bool:
+        return one.name not in self._known or self._number % one.every_validations == 0
+
+    def _notes(self, step: int) -> dict[str, float]:
+        if self._time.most is None:
+            return {}
+        put_off = step - self._due_since if self._due_since is not None else 0
+        return {"validation/put_off_steps": put_off, "time/validation_share": self._time.share}
+
+    def _problems(self, sets: Sequence[ValidationSet]) -> list[Problem]:
+        return [
+            Problem(one, prompt, number < self._examples_per_set)
+            for one in sets
+            for number, prompt in enumerate(one.prompts)
+        ]
+
+    def _judged(self, problems: Sequence[Problem], step: int, sampling: SamplingParams) -> list[Judged]:
+        """Every problem's score, in the problems' own order, so that sums don't depend on how they were shared out."""
+        share = range(self._world.rank, len(problems), self._world.size)
+        judged, failure = self._try_to_judge([problems[number] for number in share], step, sampling)
+        own = dict(zip(share, judged, strict=False))
+        parts = gather_or_raise(self._world, own, failure, "validating")
+        by_number = {number: found for part in parts for number, found in part.items()}
+        return [by_number[number] for number in range(len(problems))]
+
+    def _try_to_judge(
+        self, problems: Sequence[Problem], step: int, sampling: SamplingParams
+    ) -> tuple[list[Judged], Exception | None]:
         """The scores, or why there are none: all ranks must learn of it, or they would wait for this one."""
         try:
-            scores = self._score(prompts, sampling)
+            judged: dict[int, Judged] = {}
+            for samples in sorted({problem.of_set.samples_per_prompt for problem in problems}):
+                numbers = [n for n, problem in enumerate(problems) if problem.of_set.samples_per_prompt == samples]
+                wanted = self._sampling(sampling, samples, step)
+                judged.update(zip(numbers, self._judge([problems[n] for n in numbers], wanted), strict=True))
             self._pool.check_health()
             self._pool.drain_metrics()  # what was judged here must not be counted with the next training step
         except Exception as failure:
             return [], failure
-        return scores, None
+        return [judged[number] for number in range(len(problems))], None
 
-    def _score(self, prompts: Sequence[Prompt], sampling: SamplingParams) -> list[ProblemScore]:
+    def _sampling(self, limits: SamplingParams, samples: int, step: int) -> SamplingParams:
+        return SamplingParams(
+            samples_per_prompt=samples,
+            max_response_tokens=limits.max_response_tokens,
+            context_tokens=limits.context_tokens,
+            temperature=self._config.temperature,
+            top_p=self._config.top_p,
+            seed=step_seed(self._run_seed, step, "validation"),
+        )
+
+    def _judge(self, problems: Sequence[Problem], sampling: SamplingParams) -> Iterator[Judged]:
         """Each completion goes to the verifiers as soon as it is there, while others are still generated."""
+        prompts = [problem.prompt for problem in problems]
         answers: list[dict[int, tuple[Completion, Future[Verdict]]]] = [{} for _ in prompts]
-        for number, sample, completion in self._engine.generate(prompts, sampling) if prompts else ():
+        for number, sample, completion in until_asked(self._engine.generate(prompts, sampling), self._stop_reason):
             answers[number][sample] = (completion, self._pool.submit(prompts[number], completion.text))
         for prompt, found in zip(prompts, answers, strict=True):
             if len(found) != sampling.samples_per_prompt:
@@ -192,18 +221,11 @@ class Validator:
                     f"validation of {prompt.uid!r}: the engine gave {len(found)} completions of the "
                     f"{sampling.samples_per_prompt} it was asked for; this is a bug in the engine"
                 )
-        return [_problem_score(prompt, found) for prompt, found in zip(prompts, answers, strict=True)]
+        for problem, found in zip(problems, answers, strict=True):
+            completions, verdicts = zip(*(found[sample] for sample in sorted(found)), strict=True)
+            group = Group(problem.prompt, completions, tuple(verdict.result() for verdict in verdicts))
+            yield Judged(ProblemScore.of(problem.of_set, group), group if problem.is_example else None)
 
 
-def _problem_score(prompt: Prompt, found: Mapping[int, tuple[Completion, Future[Verdict]]]) -> ProblemScore:
-    completions = [found[sample][0] for sample in sorted(found)]
-    verdicts = [found[sample][1].result() for sample in sorted(found)]
-    return ProblemScore(
-        task=prompt.task,
-        samples=len(verdicts),
-        solved=sum(verdict.reward >= SOLVED_REWARD for verdict in verdicts),
-        reward_mean=fmean(verdict.reward for verdict in verdicts),
-        truncated=sum(completion.finish_reason == "length" for completion in completions),
-        unjudged=sum(verdict.outcome in ("timeout", "error") for verdict in verdicts),
-        response_tokens=sum(len(completion.token_ids) for completion in completions),
-    )
+def _examples(judged: Sequence[Judged], set_name: str) -> list[Group]:
+    return [found.example for found in judged if found.example is not None and found.score.set_name == set_name]

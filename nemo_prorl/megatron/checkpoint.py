@@ -4,7 +4,7 @@
         *.distcp, .metadata, common.pt, metadata.json    Megatron's torch_dist format: policy, optimizer, reference
         run_config.yaml, train_state.pt                  the model, as Megatron-Bridge wants to be told of it
         rng_00000.pt ...                                 random states, one file a rank
-        state.json                                       the trainer's own state
+        state.json                                       the trainer's own state, the policy's score, tags
         manifest.json                                    written last: every file's size and checksum
 
 A checkpoint is written as `iter_0000050.partial` and renamed when everything is on the disk. A folder without a
@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -28,29 +28,49 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from nemo_prorl.errors import CheckpointError
 from nemo_prorl.megatron import checkpoint_folder, manifest
+from nemo_prorl.megatron.checkpoint_folder import STATE
+from nemo_prorl.megatron.checkpoint_writer import (
+    CheckpointWriter,
+    Contents,
+    InFlight,
+    NotWrittenError,
+    random_states_of,
+    root_cause,
+    together,
+)
 from nemo_prorl.megatron.interop.neighbours import CONTENT
-from nemo_prorl.megatron.interop.training import for_megatron_lm, write_for_megatron_bridge
+from nemo_prorl.megatron.interop.training import described, for_megatron_lm
 from nemo_prorl.megatron.model import PolicyModel
 from nemo_prorl.megatron.optimizer import PolicyOptimizer
 from nemo_prorl.megatron.random_states import random_states, restore_random_states
+from nemo_prorl.megatron.retention import Retention
 from nemo_prorl.megatron.runtime import Runtime
 from nemo_prorl.megatron.snapshot import WeightSnapshot
-from nemo_prorl.megatron.torch_dist import write_object, write_torch_dist
+from nemo_prorl.megatron.torch_dist import TorchDist, serialized
+from nemo_prorl.world import gather_or_raise
 
 log = logging.getLogger(__name__)
 
-STATE = "state.json"
-
 
 class Checkpoints:
-    """The checkpoints of one run; the newest `keep_last` whole ones stay. Every method is collective."""
+    """The checkpoints of one run, of which those stay that `retention` has a reason for. Every method is collective.
 
-    def __init__(self, folder: Path, runtime: Runtime, *, keep_last: int) -> None:
-        self._folder, self._world, self._keep_last = folder, runtime.world, keep_last
+    `asynchronous`: `save` copies to the host's memory and returns, and a thread writes, with a process group of its
+    own. At most one is in flight. Use this in a `with`: leaving it waits for that one.
+    """
+
+    def __init__(
+        self, folder: Path, runtime: Runtime, *, retention: Retention | None = None, asynchronous: bool = False
+    ) -> None:
+        self._folder, self._world, self._retention = folder, runtime.world, retention or Retention()
         config = runtime.config
         sizes = config.tensor_parallel_size, config.pipeline_parallel_size, config.context_parallel_size
         self._layout = [*sizes, runtime.world.size]
         self._broken: set[str] = set()  # names of those that were found broken
+        self._asynchronous = asynchronous
+        self._writer = CheckpointWriter(folder, runtime.world_of_its_own() if asynchronous else runtime.world)
+        self._in_flight: InFlight | None = None
+        self._fresh: Path | None = None  # whole, and not told yet
 
     def save(
         self,
@@ -59,39 +79,76 @@ class Checkpoints:
         optimizer: PolicyOptimizer | None,
         snapshots: Mapping[str, WeightSnapshot],
         state: Mapping[str, Any],
+        *,
+        score: float | None = None,
+        measure: str = "",
+        tags: Sequence[str] = (),
     ) -> Path:
-        """Write everything of `step`. Once it is whole, what lies beyond `keep_last` or is of a later step is removed.
+        """Write everything of `step`. Once it is whole, what nothing keeps or is of a later step is removed.
 
-        `state` is anything that JSON can hold. Trouble with the removal is a warning: the checkpoint is there.
+        `state` is anything that JSON can hold; `score`, `measure` and `tags` are those of `retention.Entry`. Trouble
+        with the removal is a warning: the checkpoint is there.
 
         Raises:
-            CheckpointError: it could not be written; nothing half-written is left behind.
+            CheckpointError: it, or the one in flight before it, could not be written; nothing half-written is left.
         """
-        final = self._folder / checkpoint_folder.name_of(step)
-        partial = checkpoint_folder.unfinished(final)
-        updates = 0 if optimizer is None else optimizer.updates
-        own = json.dumps({"step": step, "updates": updates, "layout": self._layout, "state": dict(state)}, indent=1)
-        try:
-            self._on_main(lambda: _make_empty(partial))
-            sharded = _sharded_state(model, optimizer, snapshots, is_loading=False) | for_megatron_lm(model, step)
-            write_torch_dist(sharded, partial, dict(CONTENT), self._on_main)
-            self._together(lambda: write_object(random_states(), partial / _random_states_of(self._world.rank)))
-            self._on_main(lambda: (partial / STATE).write_text(own, encoding="utf-8"))
-            self._on_main(lambda: write_for_megatron_bridge(model, partial, step))
-            self._seal(partial, final)
-        except (_NotWritten, CheckpointException) as error:
-            if self._world.is_main:
-                shutil.rmtree(partial, ignore_errors=True)
-            self._world.barrier()
-            raise CheckpointError(
-                f"the checkpoint of step {step} could not be written to {self._folder}: {_root_cause(error)}. Earlier "
-                "checkpoints are untouched. Make room on the disk or choose another run.dir, then start again"
-            ) from error
-        self._broken.discard(final.name)
-        if self._world.is_main:
-            checkpoint_folder.tidy(self._folder, step, keep_last=self._keep_last, broken=self._broken)
-        self._world.barrier()
-        return final
+        self._settle()
+        own = {
+            "step": step,
+            "score": score,
+            "measure": measure,
+            "tags": list(tags),
+            "updates": 0 if optimizer is None else optimizer.updates,
+            "layout": self._layout,
+            "state": dict(state),
+        }
+        sharded = _sharded_state(model, optimizer, snapshots, is_loading=False) | for_megatron_lm(model, step)
+        tensors = TorchDist.prepare(sharded, dict(CONTENT), copy=self._asynchronous)
+        contents = Contents(
+            step, json.dumps(own, indent=1), serialized(random_states()), tensors, described(model, step)
+        )
+        if self._asynchronous:
+            self._in_flight = InFlight(step, lambda: self._writer.write(contents, lambda: self._tidy(step)))
+            return self._folder / checkpoint_folder.name_of(step)
+        self._fresh = self._writer.write(contents, lambda: self._tidy(step))
+        return self._fresh
+
+    def whole_since(self) -> Path | None:
+        """The checkpoint that has become whole since this was asked last; None: there is none, or it isn't yet.
+
+        Raises:
+            CheckpointError: it could not be written; on every rank.
+        """
+        if self._in_flight is not None and any(self._world.gather(self._in_flight.is_over)):
+            self._settle()
+        told, self._fresh = self._fresh, None
+        return told
+
+    def wait(self) -> Path | None:
+        """See `whole_since`; this waits for the one in flight."""
+        self._settle()
+        return self.whole_since()
+
+    def _settle(self) -> None:
+        """Return when none is in flight."""
+        if self._in_flight is not None:
+            path, failure = self._in_flight.wait()
+            self._in_flight = None
+            gather_or_raise(self._world, None, failure, "writing a checkpoint")
+            self._fresh = path
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._settle()
+        elif self._in_flight is not None:
+            _, failure = self._in_flight.wait()  # other ranks may have left already: nothing is agreed on here
+            if failure is not None:
+                log.warning("%s", failure)
 
     def newest(self) -> Path | None:
         """The newest whole checkpoint; broken ones are named in the log and passed over. None: none was ever finished.
@@ -99,9 +156,12 @@ class Checkpoints:
         Raises:
             CheckpointError: all are broken, or the folder can't be read; on every rank.
         """
+        self._settle()
         try:
-            found = self._together(lambda: checkpoint_folder.finished(self._folder) if self._world.is_main else [])[0]
-        except _NotWritten as error:
+            found = together(
+                self._world, lambda: checkpoint_folder.finished(self._folder) if self._world.is_main else []
+            )[0]
+        except NotWrittenError as error:
             raise CheckpointError(
                 f"{self._folder} can't be read: {error}. See to its permissions, or choose another folder (run.dir)"
             ) from error
@@ -133,15 +193,7 @@ class Checkpoints:
             CheckpointError: it lacks something that is asked for, or is of another model.
         """
         own = json.loads((path / STATE).read_text(encoding="utf-8"))
-        sharded = _sharded_state(model, optimizer, snapshots, is_loading=True)
-        try:
-            loaded = dist_checkpointing.load(sharded, str(path))
-        except (CheckpointException, dist_checkpointing.core.CheckpointingException, KeyError, RuntimeError) as error:
-            raise CheckpointError(
-                f"checkpoint {path} does not fit this run: {_root_cause(error)}. It must be of the same model, with "
-                "the same megatron.vocabulary_multiple, precision and distributed_optimizer, and a reference exactly "
-                "when some stage has a kl_weight above 0"
-            ) from error
+        loaded = _loaded(_sharded_state(model, optimizer, snapshots, is_loading=True), path)
         _fill(model, loaded["model"], prefix="")
         for name, snapshot in snapshots.items():
             with snapshot.in_place(writing=True):
@@ -150,8 +202,30 @@ class Checkpoints:
             optimizer.load_state_dict(loaded["optimizer"])
             optimizer.updates = own["updates"]
         if own["layout"] == self._layout:  # in another layout no rank has a predecessor; sampling doesn't need one
-            restore_random_states(torch.load(path / _random_states_of(self._world.rank), weights_only=False))
+            restore_random_states(torch.load(path / random_states_of(self._world.rank), weights_only=False))
         return dict(own["state"])
+
+    def of_step(self, step: int) -> Path:
+        """Where the checkpoint of `step` lies, if there is one."""
+        return self._folder / checkpoint_folder.name_of(step)
+
+    def restore_policy(self, path: Path, model: PolicyModel, optimizer: PolicyOptimizer | None) -> None:
+        """Make `model` the policy of a checkpoint; moments and random states stay as they are.
+
+        Master weights follow. To make a frozen copy that policy, call this inside its `in_place(writing=True)`, without
+        an optimizer.
+
+        Raises:
+            CheckpointError: it is broken, or of another model.
+        """
+        self._settle()
+        if damage := self.damage(path):
+            raise CheckpointError(f"checkpoint {path} is broken: {damage}. Choose another one")
+        weights = _sharded_weights(model, "")
+        _keep_in_place(weights)
+        _fill(model, _loaded({"model": weights}, path)["model"], prefix="")
+        if optimizer is not None:
+            optimizer.reload_weights()
 
     def damage(self, path: Path) -> str | None:
         """What is wrong with a checkpoint, or None; each rank checks a share of the files."""
@@ -164,42 +238,22 @@ class Checkpoints:
         everyone = [line for lines in self._world.gather(damage) for line in lines]
         return "; ".join(everyone) or None
 
-    def _seal(self, partial: Path, final: Path) -> None:
-        """Everything is written: note it down, get it onto the disk, and give it its name."""
-        mine = self._world.broadcast(manifest.files_of(partial))[self._world.rank :: self._world.size]
-        parts = self._together(lambda: {name: manifest.fingerprint(partial / name) for name in mine})
-        whole = {name: wanted for part in parts for name, wanted in sorted(part.items())}
-
-        def finish() -> None:
-            manifest.write(partial, whole)
-            checkpoint_folder.replace(final, partial)
-            manifest.sync(final.parent)
-
-        self._on_main(finish)
-
-    def _together(self, action: Callable[[], Any]) -> list[Any]:
-        """`action` on every rank; all results. When it fails on one, it fails on all: none waits for one that left."""
-        result = failure = None
-        try:
-            result = action()
-        except OSError as error:
-            failure = f"{_root_cause(error)} (rank {self._world.rank})"
-        answers = self._world.gather((result, failure))
-        failures = [text for _, text in answers if text is not None]
-        if failures:
-            raise _NotWritten("; ".join(failures))
-        return [result for result, _ in answers]
-
-    def _on_main(self, action: Callable[[], Any]) -> None:
-        def run() -> None:
-            if self._world.is_main:
-                action()
-
-        self._together(run)
+    def _tidy(self, step: int) -> None:
+        """On the main rank, once the checkpoint of `step` is whole."""
+        self._broken.discard(checkpoint_folder.name_of(step))
+        checkpoint_folder.tidy(self._folder, step, retention=self._retention, broken=self._broken)
 
 
-class _NotWritten(Exception):
-    """Why some rank could not write its part, or the main rank not read the folder."""
+def _loaded(sharded: ShardedStateDict, path: Path) -> dict[str, Any]:
+    try:
+        loaded: dict[str, Any] = dist_checkpointing.load(sharded, str(path))
+    except (CheckpointException, dist_checkpointing.core.CheckpointingException, KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"checkpoint {path} does not fit this run: {root_cause(error)}. It must be of the same model, with "
+            "the same megatron.vocabulary_multiple, precision and distributed_optimizer, and a reference exactly "
+            "when some stage has a kl_weight above 0"
+        ) from error
+    return loaded
 
 
 def _sharded_state(
@@ -211,16 +265,20 @@ def _sharded_state(
     for name, snapshot in snapshots.items():
         with snapshot.in_place():
             frozen = _sharded_weights(model, f"{name}.")
-            for entry in frozen.values():
-                # It holds the parameter, whose pointer swaps back when we leave: keep what it points to now.
-                if isinstance(entry, ShardedTensor | ShardedTensorFactory) and entry.data is not None:
-                    entry.data = entry.data.detach()
+            _keep_in_place(frozen)
         state[name] = frozen
     if optimizer is not None:
         state["optimizer"] = optimizer.megatron.sharded_state_dict(
             weights, is_loading=is_loading, metadata=dict(CONTENT)
         )
     return state
+
+
+def _keep_in_place(weights: ShardedStateDict) -> None:
+    """They hold parameters, whose pointers swap back when a snapshot's place is left: keep what they point to now."""
+    for entry in weights.values():
+        if isinstance(entry, ShardedTensor | ShardedTensorFactory) and entry.data is not None:
+            entry.data = entry.data.detach()
 
 
 def _sharded_weights(model: PolicyModel, prefix: str) -> ShardedStateDict:
@@ -237,26 +295,3 @@ def _fill(model: PolicyModel, loaded: Mapping[str, torch.Tensor], prefix: str) -
     for number, gpt in enumerate(model.gpts):
         for name, parameter in gpt.named_parameters():
             parameter.copy_(loaded[f"{prefix}{number}:{prefix}{name}"])
-
-
-def _make_empty(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-
-
-def _random_states_of(rank: int) -> str:
-    return f"rng_{rank:05d}.pt"
-
-
-def _root_cause(error: BaseException) -> str:
-    """The innermost reason in one line; torch wraps what a rank raised in a report of all ranks."""
-    if isinstance(error, _NotWritten):
-        return str(error)
-    where = ""
-    if isinstance(error, CheckpointException) and error.failures:
-        rank, (inner, _) = sorted(error.failures.items())[0]
-        error, where = inner, f" (rank {rank})"
-    if "unexpected pos" in str(error):  # how torch's file writer says that it could not write on
-        return f"a file could not be written to its end, so the disk is probably full{where}"
-    lines = str(error).strip().splitlines() or ["no message"]
-    return f"{type(error).__name__}: {lines[0][:300]}{where}"

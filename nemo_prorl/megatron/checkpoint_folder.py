@@ -3,6 +3,7 @@
     checkpoints/
         iter_0000050/                            finished: whole, unless something has damaged it since
         iter_0000060.partial/                    being written or being removed; never a checkpoint
+        index.json                               which there are, what they weigh and scored, and why each is kept
         latest_checkpointed_iteration.txt        for readers of Megatron-LM's checkpoints; we don't read it
 
 Nothing here is collective: the main rank does it.
@@ -10,18 +11,21 @@ Nothing here is collective: the main rank does it.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from nemo_prorl.megatron import manifest
+from nemo_prorl.megatron.retention import Entry, Retention
 
 log = logging.getLogger(__name__)
 
-LATEST = "latest_checkpointed_iteration.txt"
+LATEST, INDEX, STATE = "latest_checkpointed_iteration.txt", "index.json", "state.json"
 _PREFIX, _PARTIAL = "iter_", ".partial"
 
 
@@ -54,36 +58,58 @@ def replace(path: Path, written: Path) -> None:
     os.replace(written, path)
 
 
-def tidy(folder: Path, step: int, *, keep_last: int, broken: Collection[str]) -> None:
+def tidy(folder: Path, step: int, *, retention: Retention, broken: Collection[str]) -> None:
     """What is to be done once the checkpoint of `step` is whole. It stays; trouble with the others is a warning.
 
-    Those of later steps go, broken or not: their future will not be. Of the others the last `keep_last` stay; those
-    whose name is in `broken`, or which lack their manifest, don't count.
+    Those of later steps go, broken or not: their future will not be. Of the others those stay that `retention` has a
+    reason for; those whose name is in `broken`, or which lack their manifest, don't count.
     """
     with _warned(f"{folder / LATEST} can't be brought up to step {step}"):
-        _point_to(folder, step)
+        _write(folder / LATEST, f"{step}\n")
     with _warned(f"{folder} can't be tidied up"):
         for leftover in folder.glob(f"{_PREFIX}*{_PARTIAL}"):  # of runs that were killed, too
             with _warned(f"{leftover} can't be removed"):
                 shutil.rmtree(leftover)
-        for path in _too_many(folder, step, keep_last, broken):
+        every = finished(folder)
+        late = [path for path in every if _step_of(path) > step]
+        past = [path for path in every if _step_of(path) <= step and (path / manifest.MANIFEST).is_file()]
+        whole = {path: _entry(path) for path in past if path.name not in broken}
+        reasons = retention.reasons(list(whole.values()))
+        kept = {path: entry for path, entry in whole.items() if reasons[entry.step]}
+        for path in [*late, *(path for path in past if path not in kept)]:
             with _warned(f"checkpoint {path} can't be removed"):
                 # Renamed first: a folder that is half removed must not look like a broken checkpoint.
                 shutil.rmtree(_put_aside(path, unfinished(path)))
+        index = {path.name: _described(path, entry, reasons[entry.step]) for path, entry in kept.items()}
+        _write(folder / INDEX, json.dumps(index, indent=1) + "\n")
 
 
-def _too_many(folder: Path, step: int, keep_last: int, broken: Collection[str]) -> list[Path]:
-    every = finished(folder)
-    late = [path for path in every if _step_of(path) > step]
-    past = [path for path in every if _step_of(path) <= step and (path / manifest.MANIFEST).is_file()]
-    whole = [path for path in past if path.name not in broken]
-    return [*late, *(path for path in past if path.name in broken), *whole[:-keep_last]]
+def _entry(path: Path) -> Entry:
+    """What the retention knows of a checkpoint; of one whose state can't be read, only its step."""
+    try:
+        own = json.loads((path / STATE).read_text(encoding="utf-8"))
+        score = None if own["score"] is None else float(own["score"])
+        return Entry(_step_of(path), score, own["measure"], tuple(own["tags"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return Entry(_step_of(path))
 
 
-def _point_to(folder: Path, step: int) -> None:
-    beside = folder / (LATEST + _PARTIAL)
-    beside.write_text(f"{step}\n", encoding="utf-8")
-    os.replace(beside, folder / LATEST)
+def _described(path: Path, entry: Entry, reasons: list[str]) -> dict[str, Any]:
+    sizes = [file["bytes"] for file in (manifest.read(path) or {}).values()]
+    return {
+        "step": entry.step,
+        "score": entry.score,
+        "measure": entry.measure,
+        "tags": list(entry.tags),
+        "bytes": sum(sizes),
+        "kept_because": reasons,
+    }
+
+
+def _write(path: Path, text: str) -> None:
+    beside = path.with_name(path.name + _PARTIAL)
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
 
 
 def _put_aside(path: Path, doomed: Path) -> Path:

@@ -41,6 +41,11 @@ class Runtime:
             group=objects,
         )
 
+    def world_of_its_own(self) -> TorchWorld:
+        """Collective: the same ranks once more, for a thread that must not get in the way of this one."""
+        group = dist.new_group(backend="gloo", timeout=_timeout(self.config))
+        return TorchWorld(data_rank=self.world.data_rank, data_size=self.world.data_size, group=group)
+
     @classmethod
     def start(cls, config: MegatronConfig, *, seed: int, torch_threads: int) -> Runtime:
         """Join the other ranks, which torchrun or srun started; alone if nobody did.

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from nemo_prorl.config.schema import SamplingBudgetConfig
+from nemo_prorl.control import StopReason, never, until_asked
 from nemo_prorl.data.balance import BY_TOKENS, TrainingCost, balanced_parts
+from nemo_prorl.data.blend import Blend
 from nemo_prorl.data.prompt import Prompt
 from nemo_prorl.data.sampling import SamplingParams, step_seed
 from nemo_prorl.data.trajectory import Completion, Group, Verdict
@@ -32,11 +34,11 @@ ADVICE = (
 class PromptSource(Protocol):
     """What the collector asks of the mixture: prompts the same on every rank, in whatever portions drawn."""
 
-    def draw(self, n: int, domain_weights: Mapping[str, float], *, avoid: Collection[str]) -> list[Prompt]: ...
+    def draw(self, n: int, blend: Blend, *, avoid: Collection[str]) -> list[Prompt]: ...
 
-    def state_dict(self) -> dict[str, Any]: ...
+    def put_back(self, n: int) -> None: ...
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+    def observe(self, groups: Iterable[tuple[str, Sequence[float]]]) -> None: ...
 
 
 class VerdictPool(Protocol):
@@ -82,10 +84,16 @@ class _Harvest:
     examples: list[Group] = field(default_factory=list)
     repeats: Counter[str] = field(default_factory=Counter)
     rounds: int = 0
+    put_back: int = 0  # prompts after the last kept one, which the mixture will give again
 
     @property
     def drawn(self) -> int:
         return len(self.summaries)
+
+    @property
+    def used(self) -> list[GroupSummary]:
+        """Without those whose prompts were put back: they are the same whatever the number of ranks."""
+        return self.summaries[: self.drawn - self.put_back]
 
     @property
     def teaching(self) -> list[GroupSummary]:
@@ -111,9 +119,10 @@ class Collector:
         budget: SamplingBudgetConfig,
         run_seed: int,
         cost: TrainingCost = BY_TOKENS,
+        stop_reason: StopReason = never,
     ) -> None:
         self._engine, self._pool, self._mixture, self._world = engine, pool, mixture, world
-        self._budget, self._run_seed, self._cost = budget, run_seed, cost
+        self._budget, self._run_seed, self._cost, self._stop_reason = budget, run_seed, cost, stop_reason
 
     def collect(self, stage: Stage, step: int) -> Collected:
         """This rank's share of the groups to train on in `step`.
@@ -121,6 +130,7 @@ class Collector:
         Raises:
             ConfigError: an update's groups can't be shared out evenly over data-parallel ranks.
             RolloutError: too few groups teach within `max_rounds`; or the engine, on any rank, misbehaves.
+            Stopped: some rank was asked to stop, and what was sampled is given up; on every rank.
             VerifierError: verifiers of a domain, on any rank, fail too often.
         """
         self._check_shares(stage)
@@ -130,6 +140,7 @@ class Collector:
         else:
             self._round(stage, step, harvest, stage.prompts_per_step)
             kept = harvest.summaries
+        self._mixture.observe((summary.uid, summary.judged_rewards) for summary in harvest.used)
         exhausted = len(kept) < stage.prompts_per_step
         if exhausted and self._budget.on_exhausted == "error":
             raise RolloutError(self._exhausted_message(stage, step, harvest) + ADVICE)
@@ -156,17 +167,15 @@ class Collector:
         """Rounds until `prompts_per_step` groups teach or `max_rounds` are over; the kept groups in draw order."""
         wanted = stage.prompts_per_step
         while len(harvest.teaching) < wanted and harvest.rounds < self._budget.max_rounds:
-            before, seen, cursor = harvest.drawn, set(harvest.repeats), self._mixture.state_dict()
             self._round(stage, step, harvest, self._round_size(stage, harvest))
             log.info(
                 "step %d, round %d: %d of %d groups teach so far, of %d prompts",
                 *(step + 1, harvest.rounds, len(harvest.teaching), wanted, harvest.drawn),
             )
             if len(harvest.teaching) >= wanted:
-                used = harvest.teaching[wanted - 1].draw + 1
-                if used < harvest.drawn:
-                    self._mixture.load_state_dict(cursor)
-                    self._mixture.draw(used - before, stage.domain_weights, avoid=seen)
+                harvest.put_back = harvest.drawn - harvest.teaching[wanted - 1].draw - 1
+                if harvest.put_back:
+                    self._mixture.put_back(harvest.put_back)
         return harvest.teaching[:wanted]
 
     def _round_size(self, stage: Stage, harvest: _Harvest) -> int:
@@ -199,7 +208,7 @@ class Collector:
 
     def _draw(self, stage: Stage, harvest: _Harvest, prompts: int) -> list[Draw]:
         draws: list[Draw] = []
-        for prompt in self._mixture.draw(prompts, stage.domain_weights, avoid=set(harvest.repeats)):
+        for prompt in self._mixture.draw(prompts, stage.blend, avoid=set(harvest.repeats)):
             draws.append(Draw(harvest.drawn + len(draws), harvest.repeats[prompt.uid], prompt))
             harvest.repeats[prompt.uid] += 1
         return draws
@@ -222,7 +231,8 @@ class Collector:
 
     def _sample_once(self, draws: Sequence[Draw], sampling: SamplingParams) -> dict[int, Group]:
         answers: list[dict[int, tuple[Completion, Future[Verdict]]]] = [{} for _ in draws]
-        for index, sample, completion in self._engine.generate([draw.prompt for draw in draws], sampling):
+        sampled = self._engine.generate([draw.prompt for draw in draws], sampling)
+        for index, sample, completion in until_asked(sampled, self._stop_reason):
             answers[index][sample] = completion, self._pool.submit(draws[index].prompt, completion.text)
         groups = {}
         for draw, by_sample in zip(draws, answers, strict=True):

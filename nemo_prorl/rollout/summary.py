@@ -11,12 +11,15 @@ from nemo_prorl.data.trajectory import OUTCOMES, FinishReason, Group, Outcome
 
 T = TypeVar("T")
 
+SOLVED_REWARD = 0.99  # a verifier may give parts of a reward; only a whole one is a solution
+
 
 @dataclass(frozen=True)
 class GroupSummary:
     """A group without its tokens. `draw` counts the prompts of a step, of all ranks together, from 0."""
 
     draw: int
+    uid: str
     domain: str
     teaches: bool
     rewards: tuple[float, ...]
@@ -26,10 +29,17 @@ class GroupSummary:
     outcomes: tuple[Outcome, ...]
     repetitions: tuple[float, ...]
 
+    @property
+    def judged_rewards(self) -> tuple[float, ...]:
+        """Those that say something about the problem: a verifier's own failure doesn't."""
+        pairs = zip(self.rewards, self.outcomes, strict=True)
+        return tuple(reward for reward, outcome in pairs if outcome in ("scored", "no_answer"))
+
     @classmethod
     def of(cls, draw: int, group: Group) -> GroupSummary:
         return cls(
             draw,
+            group.prompt.uid,
             group.prompt.domain,
             group.teaches,
             group.rewards,
@@ -60,6 +70,8 @@ def sampling_metrics(sampled: Sequence[GroupSummary], kept: Sequence[GroupSummar
         "rollout/response_tokens_max": float(max(tokens)),
         "rollout/repetition_mean": fmean(_flat(group.repetitions for group in sampled)),
         "rollout/truncated_fraction": _fraction(_flat(group.finish_reasons for group in sampled), "length"),
+        "rollout/missing_end_fraction": 1 - _fraction(_flat(group.finish_reasons for group in sampled), "stop"),
+        "rollout/unjudged_fraction": _fraction(outcomes, "error") + _fraction(outcomes, "timeout"),
         **{f"rollout/{outcome}_fraction": _fraction(outcomes, outcome) for outcome in OUTCOMES},
     }
     if kept:
@@ -69,7 +81,23 @@ def sampling_metrics(sampled: Sequence[GroupSummary], kept: Sequence[GroupSummar
         values[f"reward/{domain}/sampled_mean"] = fmean(_flat(group.rewards for group in groups))
         values[f"rollout/{domain}/sampled_groups"] = float(len(groups))
         values[f"rollout/{domain}/kept_fraction"] = fmean(group.teaches for group in groups)
+        values |= _of_domain(domain, groups)
     return values
+
+
+def _of_domain(domain: str, groups: Sequence[GroupSummary]) -> dict[str, float]:
+    """What hides in a mean over all domains: one that has stopped learning, grows long, or can't be judged."""
+    rewards, reasons = (_flat(parts) for parts in zip(*((g.rewards, g.finish_reasons) for g in groups), strict=True))
+    outcomes = _flat(group.outcomes for group in groups)
+    return {
+        f"reward/{domain}/solved_fraction": fmean(reward >= SOLVED_REWARD for reward in rewards),
+        f"rollout/{domain}/response_tokens_mean": fmean(_flat(group.response_tokens for group in groups)),
+        f"rollout/{domain}/truncated_fraction": _fraction(reasons, "length"),
+        f"rollout/{domain}/repetition_mean": fmean(_flat(group.repetitions for group in groups)),
+        f"rollout/{domain}/no_answer_fraction": _fraction(outcomes, "no_answer"),
+        f"rollout/{domain}/error_fraction": _fraction(outcomes, "error"),
+        f"rollout/{domain}/timeout_fraction": _fraction(outcomes, "timeout"),
+    }
 
 
 def by_domain(groups: Iterable[GroupSummary]) -> dict[str, list[GroupSummary]]:

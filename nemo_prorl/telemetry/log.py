@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import logging
 import sys
+from logging.handlers import MemoryHandler
 from pathlib import Path
 
 from tqdm import tqdm
 
-from nemo_prorl.telemetry.run_folder import opened
-from nemo_prorl.world import rank_from_environment
-
 OURS = "nemo_prorl"
+_HELD_AT_MOST = 10_000
 DATE = "%Y-%m-%d %H:%M:%S"
 FORMAT = "%(asctime)s rank %(rank)d %(levelname)s %(name)s: %(message)s"
 CALM_FORMAT = "%(asctime)s rank %(rank)d | %(message)s"  # our own news on the console
 
 
-def configure_run_logging(run_dir: Path, level: str) -> None:
-    """Log this rank of a run, as torchrun or srun numbers it, to the console and to <run_dir>/logs.
-
-    Raises:
-        ConfigError: the file can't be written.
-    """
-    rank = rank_from_environment()
-    with opened(run_dir):
-        configure_logging(rank, level, run_dir / "logs" / f"rank_{rank:05d}.log")
+def hold_records(rank: int, level: str) -> None:
+    """Like `configure_logging` as long as the file isn't known: its records are held, and written to it then."""
+    configure_logging(rank, level, None)
+    logging.getLogger().addHandler(_Held(_HELD_AT_MOST, flushLevel=logging.CRITICAL + 1))
 
 
 def configure_logging(rank: int, level: str, file: Path | None) -> None:
@@ -45,6 +39,8 @@ def configure_logging(rank: int, level: str, file: Path | None) -> None:
     root = logging.getLogger()
     for former in [handler for handler in root.handlers if isinstance(handler, _Ours)]:
         root.removeHandler(former)
+        if isinstance(former, _Held):
+            former.hand_over(handlers[1:])
         former.close()
     for handler in handlers:
         root.addHandler(handler)
@@ -79,6 +75,13 @@ class _Console(_Ours, logging.Handler):
                 sys.stderr.flush()
         except Exception:
             self.handleError(record)
+
+
+class _Held(_Ours, MemoryHandler):
+    def hand_over(self, files: list[logging.Handler]) -> None:
+        for record in self.buffer:
+            for file in files:
+                file.handle(record)
 
 
 class _File(_Ours, logging.FileHandler):

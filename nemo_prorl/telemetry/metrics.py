@@ -18,13 +18,13 @@ from nemo_prorl.algorithm.reduction import Max, Mean, Metric, Min, merge
 from nemo_prorl.config.schema import TelemetryConfig
 from nemo_prorl.data.trajectory import Group
 from nemo_prorl.errors import TrainingError
-from nemo_prorl.telemetry.records import METRICS_FILE, SAMPLES_FILE, RecordFile
+from nemo_prorl.telemetry.records import METRICS_FILE, SAMPLES_FILE, VALIDATION_SAMPLES_FILE, RecordFile
 from nemo_prorl.telemetry.run_folder import opened, written
 from nemo_prorl.telemetry.sinks import Sink, check_installed, open_sinks
 
 log = logging.getLogger(__name__)
 
-Kind = Literal["train", "validation", "reset", "sft"]
+Kind = Literal["train", "validation", "reset", "reset_effect", "stage", "alarm", "sft"]
 
 
 class StepMetrics:
@@ -60,8 +60,10 @@ class StepMetrics:
 class MetricsLog:
     """The run's record. Only the main rank writes; every rank may call everything.
 
-    metrics.jsonl  {"step", "kind": train | validation | reset | sft, "note" if any, "time/unix_seconds", metrics ...}
+    metrics.jsonl  {"step", "kind": see Kind, "name" and "note" if any, "time/unix_seconds", metrics ...}; what they
+                   mean is in docs/metrics.md
     samples.jsonl  a few completions of each step, with reward and outcome
+    validation_samples.jsonl   the same of each validation set
     config.yaml    the resolved configuration
     """
 
@@ -69,10 +71,14 @@ class MetricsLog:
         check_installed(config)
         self._run_dir, self._config, self._is_main, self._resolved = run_dir, config, is_main, resolved
         self._records, self._samples = RecordFile(run_dir / METRICS_FILE), RecordFile(run_dir / SAMPLES_FILE)
+        self._validated = RecordFile(run_dir / VALIDATION_SAMPLES_FILE)
         self._sinks: Sequence[Sink] = ()
 
-    def resume(self, step: int | None) -> None:
+    def resume(self, step: int | None, *, boundary_is_done: bool = True) -> None:
         """Begin writing after `step`, forgetting what was written later; None begins a new record.
+
+        Unless `boundary_is_done`, what was written at `step` after the step itself (its validation, a reset) is
+        forgotten, too: it will come again.
 
         Raises:
             ConfigError: run.dir can't be used.
@@ -83,14 +89,24 @@ class MetricsLog:
         with opened(self._run_dir):
             self._run_dir.mkdir(parents=True, exist_ok=True)
             _write_config(self._run_dir / "config.yaml", self._resolved)
-        self._records.resume(step)
+        self._records.resume(step, boundary_is_done=boundary_is_done)
         self._samples.resume(step)
+        self._validated.resume(step if step is None or boundary_is_done else step - 1)
         first_step = 0 if step is None else step + 1
         with opened(self._run_dir):
             self._sinks = open_sinks(self._run_dir, self._config, self._resolved, first_step=first_step)
 
-    def write(self, step: int, values: Mapping[str, float], kind: Kind = "train", note: str | None = None) -> None:
-        """One record; `note` is text for the reader: the stage's name, the reason of a reset.
+    def write(
+        self,
+        step: int,
+        values: Mapping[str, float],
+        kind: Kind = "train",
+        note: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        """One record; `note` is text for the reader: the stage's name, the reason of a reset, an alarm's advice.
+
+        `name` tells apart what is of one kind: the alarm's name.
 
         Raises:
             TrainingError: a value is not a finite number.
@@ -100,8 +116,7 @@ class MetricsLog:
         if not self._is_main:
             return
         head: dict[str, Any] = {"step": step, "kind": kind}
-        if note is not None:
-            head["note"] = note
+        head |= {key: text for key, text in (("name", name), ("note", note)) if text is not None}
         self._records.append({**head, "time/unix_seconds": time.time(), **numbers})
         for sink in self._sinks:
             with written(sink.place):
@@ -113,9 +128,17 @@ class MetricsLog:
             for record in islice(_sample_records(groups), self._config.samples_per_step):
                 self._samples.append({"step": step, **record})
 
+    def validation_examples(self, step: int, groups_of_sets: Mapping[str, Sequence[Group]]) -> None:
+        """Of each validation set some completions, as many as telemetry.samples_per_validation_set says."""
+        if self._is_main:
+            for name, groups in groups_of_sets.items():
+                for record in islice(_sample_records(groups), self._config.samples_per_validation_set):
+                    self._validated.append({"step": step, "set": name, **record})
+
     def close(self) -> None:
         self._records.close()
         self._samples.close()
+        self._validated.close()
         for sink in self._sinks:
             try:
                 sink.close()

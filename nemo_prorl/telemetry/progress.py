@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TextIO
 
 from tqdm import tqdm
+
+from nemo_prorl.telemetry.status import RunStatus
 
 log = logging.getLogger(__name__)
 
@@ -27,16 +30,23 @@ SHOWN = (
 
 
 class Progress:
-    """Tells how far a run of `total` steps has come. Lines go through the log, so they are in its file as well."""
+    """Tells how far a run of `total` steps has come. Lines go through the log, so they are in its file as well.
 
-    def __init__(self, total: int, *, is_main: bool, stream: TextIO | None = None) -> None:
+    What others than people read goes to `status`.
+    """
+
+    def __init__(
+        self, total: int, *, is_main: bool, stream: TextIO | None = None, status: RunStatus | None = None
+    ) -> None:
         stream = sys.stderr if stream is None else stream
         self._total, self._is_main = total, is_main
+        self._status = status or RunStatus(None, attempt=0)
         has_bar = is_main and stream.isatty()
         self._bar = tqdm(total=total, unit="step", file=stream, dynamic_ncols=True, leave=False) if has_bar else None
 
     def resume(self, step: int) -> None:
         """The run stands after `step` steps."""
+        self._status.stands_at(step, self._total)
         if self._bar is not None:
             self._bar.reset(total=self._total)
             self._bar.initial = step  # speed and time left are judged by this life's own steps
@@ -45,11 +55,28 @@ class Progress:
 
     def step(self, step: int, stage: str, values: Mapping[str, float]) -> None:
         """Step number `step`, from 1, is done."""
+        self._status.stepped(step, stage)
         if not self._is_main:
             return
         log.info("%s", line_of(step, self._total, stage, values))
         if self._bar is not None:
             self._bar.update(step - self._bar.n)
+
+    def phase(self, name: str) -> None:
+        """What the run does now."""
+        self._status.phase(name)
+
+    def validated(self, step: int, score: float) -> None:
+        self._status.update(last_validation={"step": step, "score": score})
+
+    def saved(self, checkpoint: str) -> None:
+        """The checkpoint of this name is whole."""
+        self._status.update(last_checkpoint={"name": checkpoint, "unix_seconds": time.time()})
+
+    def stopping(self, reason: str) -> None:
+        """The run was asked to stop, and does what is left to be done."""
+        self._status.update(state="stopping", reason=reason)
+        self.say(f"asked to stop ({reason})")
 
     def say(self, text: str) -> None:
         """A line about something other than a step."""

@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 
 METRICS_FILE = "metrics.jsonl"
 SAMPLES_FILE = "samples.jsonl"
+VALIDATION_SAMPLES_FILE = "validation_samples.jsonl"
+# What happens between two steps is recorded with the one before.
+BOUNDARY_KINDS = ("validation", "stage", "reset", "reset_effect")
 
 
 class RecordFile:
@@ -29,12 +32,15 @@ class RecordFile:
         self.path = path
         self._file: TextIO | None = None
 
-    def resume(self, step: int | None) -> None:
-        """Open for appending, after dropping what came later than `step` (None: everything) and a torn last line."""
+    def resume(self, step: int | None, *, boundary_is_done: bool = True) -> None:
+        """Open for appending, after dropping what came later than `step` (None: everything) and a torn last line.
+
+        Unless `boundary_is_done`, what was recorded of the boundary after `step` (BOUNDARY_KINDS) goes, too.
+        """
         self.close()
         with written(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            _keep_up_to(self.path, step)
+            _keep_up_to(self.path, step, boundary_is_done)
             # A lone surrogate, which UTF-8 doesn't have, becomes the JSON escape that stands for it.
             self._file = self.path.open("a", encoding="utf-8", errors="backslashreplace")
 
@@ -66,14 +72,17 @@ def read_records(path: Path, kind: str | None = None) -> list[dict[str, Any]]:
     return [record for record in records if kind is None or record["kind"] == kind]
 
 
-def _keep_up_to(path: Path, step: int | None) -> None:
+def _keep_up_to(path: Path, step: int | None, boundary_is_done: bool) -> None:
     """Rewrite `path` beside itself and rename, so that a kill in the midst of it loses nothing."""
     if not path.exists():
         return
     partial = path.with_name(path.name + ".partial")
     with partial.open("w", encoding="utf-8") as kept:
         if step is not None:
-            kept.writelines(line for record, line in _parsed(path) if record["step"] <= step)
+            for record, line in _parsed(path):
+                of_boundary = record.get("kind") in BOUNDARY_KINDS
+                if record["step"] < step or (record["step"] == step and (boundary_is_done or not of_boundary)):
+                    kept.write(line)
         kept.flush()
         os.fsync(kept.fileno())
     os.replace(partial, path)

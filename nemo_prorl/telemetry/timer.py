@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
 class Timer:
     """Wall-clock seconds by phase, added up until drained. Phases may lie inside each other.
+
+    `on_phase` is told whenever another phase is the innermost one; outside of all that is `between`.
 
     >>> timer = Timer()
     >>> with timer("rollout"):
@@ -17,17 +19,26 @@ class Timer:
     ['time/rollout_seconds']
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_phase: Callable[[str], None] | None = None, *, between: str = "between steps") -> None:
         self._seconds: dict[str, float] = {}
+        self._on_phase, self._open = on_phase, [between]
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
         """Count the time spent inside for `phase`, also when an error ends it."""
         start = time.perf_counter()
+        self._open.append(phase)
+        self._tell()
         try:
             yield
         finally:
+            self._open.pop()
+            self._tell()
             self._seconds[phase] = self._seconds.get(phase, 0.0) + time.perf_counter() - start
+
+    def _tell(self) -> None:
+        if self._on_phase is not None:
+            self._on_phase(self._open[-1])
 
     def drain(self) -> dict[str, float]:
         """{"time/<phase>_seconds": ...} since the last drain."""

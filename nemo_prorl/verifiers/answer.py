@@ -6,7 +6,6 @@ import re
 
 _PYTHON = re.compile(r"(?:python|py)[\d.]*")  # as labels of fences
 _LIST_ITEM = re.compile(r"\s*(?:\d{1,9}[.)]|[-*+])\s+")
-_LATEX_TOKEN = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
 
 
 def last_tagged(text: str, tag: str = "answer") -> str | None:
@@ -28,31 +27,6 @@ def last_tagged(text: str, tag: str = "answer") -> str | None:
         answer = text[start:end]
         position = end + len(closing)
     return None if answer is None else answer.strip()
-
-
-def last_boxed(text: str) -> str | None:
-    r"""What stands in the last \boxed{...} whose braces balance, stripped; of nested boxes the outer one.
-
-    >>> last_boxed(r"\boxed{1}, or rather \boxed{\frac{1}{2}}")
-    '\\frac{1}{2}'
-    """
-    open_braces: list[int | None] = []  # of a box: where its inside begins; None for any other brace
-    answer = None
-    first = text.find("\\boxed")
-    if first < 0:
-        return None
-    while first > 0 and text[first - 1] == "\\":  # \\boxed breaks a line and says "boxed"
-        first -= 1
-    for token in _LATEX_TOKEN.finditer(text, first):
-        if token[0] == "{":
-            open_braces.append(None)
-        elif token[0].startswith("\\boxed"):
-            open_braces.append(token.end())
-        elif token[0] == "}" and open_braces:
-            start = open_braces.pop()
-            if start is not None:
-                answer = (start, token.start())
-    return None if answer is None else text[slice(*answer)].strip()
 
 
 def after_reasoning(text: str) -> str | None:

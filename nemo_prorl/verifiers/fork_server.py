@@ -34,14 +34,15 @@ from nemo_prorl.verifiers.worker import Confinement
 
 def main(descriptor: int, parent: int) -> None:
     """Serve the pool at the other end of `descriptor` until it hangs up."""
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # Slurm sends a run's signals to whatever the run has started
     worker.die_with(parent, signal.SIGTERM)
     with socket.socket(fileno=descriptor) as control:
         control.set_inheritable(False)
         try:
             hello = wire.receive(control)
             settings = TypeAdapter(SandboxSettings).validate_python(hello["sandbox"])
-            server = _ForkServer(control, hello["table"], settings, Path(hello["folder"]))
-            signal.signal(signal.SIGTERM, server.leave)
+            server = _ForkServer(control, hello["table"], settings, Path(hello["folder"]), parent)
+            signal.signal(signal.SIGTERM, server.leave_with_parent)
             wire.send(control, {"report": server.report.as_json()})
         except (EOFError, ConnectionError):
             return
@@ -53,13 +54,14 @@ def main(descriptor: int, parent: int) -> None:
 
 class _ForkServer:
     def __init__(
-        self, control: socket.socket, table: Mapping[str, str], settings: SandboxSettings, folder: Path
+        self, control: socket.socket, table: Mapping[str, str], settings: SandboxSettings, folder: Path, parent: int
     ) -> None:
         self.report = probe(replace(settings, allow_unconfined=True))
         self._control = control
         self._table = table
         self._confinement = Confinement(settings, self.report)
         self._folder = folder
+        self._parent = parent
         self._workers: dict[int, Path | None] = {}  # and where each may write
 
     def serve(self) -> NoReturn:
@@ -72,7 +74,12 @@ class _ForkServer:
             else:
                 wire.send(self._control, self._load(request["load"]))
 
-    def leave(self, number: int = 0, frame: FrameType | None = None) -> NoReturn:
+    def leave_with_parent(self, number: int, frame: FrameType | None) -> None:
+        """The parent's death sends this signal. So may Slurm, to all that a run has started; the parent sees to it."""
+        if os.getppid() != self._parent:
+            self.leave()
+
+    def leave(self) -> NoReturn:
         for pid in list(self._workers):
             with suppress(OSError):
                 os.killpg(pid, signal.SIGKILL)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from nemo_prorl.data.boxed import last_boxed
 from nemo_prorl.data.trajectory import Verdict
 from nemo_prorl.errors import VerifierError
 from nemo_prorl.verifiers import math_verify_grader
@@ -19,7 +20,7 @@ from nemo_prorl.verifiers.algebra.compare import compare
 from nemo_prorl.verifiers.algebra.identity import DIFFERENT, EQUAL
 from nemo_prorl.verifiers.algebra.reading import Reading, readings
 from nemo_prorl.verifiers.algebra.text import bare, clean, is_word, normal
-from nemo_prorl.verifiers.answer import after_reasoning, last_boxed
+from nemo_prorl.verifiers.answer import after_reasoning
 from nemo_prorl.verifiers.screen import MAX_EXPRESSION_CHARS
 
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
+from nemo_prorl.data.boxed import last_boxed
 from nemo_prorl.data.trajectory import Verdict
 from nemo_prorl.errors import VerifierError
 from nemo_prorl.verifiers.algebra.reading import readings
 from nemo_prorl.verifiers.algebra.text import bare, clean
 from nemo_prorl.verifiers.algebra.tree import Apply, Labelled, Opaque, Symbol, Words, walk
-from nemo_prorl.verifiers.answer import after_reasoning, last_boxed
+from nemo_prorl.verifiers.answer import after_reasoning
 from nemo_prorl.verifiers.math import MathVerifier, judge, read_gold
 from nemo_prorl.verifiers.screen import MAX_EXPRESSION_CHARS
 from nemo_prorl.verifiers.stem_choice import LABELS, labels_in, same_choice

@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from nemo_prorl.algorithm.advantage import group_relative
+from nemo_prorl.algorithm.advantage import ADVANTAGES, group_mean, group_mean_global_std, group_relative
 from nemo_prorl.errors import ShapeError
+from nemo_prorl.plugins import resolve
 
 
 def right_and_wrong(right, samples):
@@ -70,3 +71,28 @@ def test_an_advantage_does_not_change_with_the_scale_or_the_zero_of_rewards():
 def test_a_response_without_company_is_refused(shape):
     with pytest.raises(ShapeError, match="at least 2 samples"):
         group_relative(torch.zeros(shape))
+
+
+def test_without_a_standard_deviation_only_the_mean_is_taken_off():
+    """1 0 0 0 - 1/4; .5 .5 1 0 - 1/2."""
+    found = group_mean(torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.5, 0.5, 1.0, 0.0]]))
+    assert_close(found, torch.tensor([[0.75, -0.25, -0.25, -0.25], [0.0, 0.0, 0.5, -0.5]]))
+
+
+def test_the_step_s_own_spread_divides_what_is_measured_from_group_means():
+    """From group means: .5 -.5 and .25 -.25. Squares .25 .25 .0625 .0625 sum to .625, over 4 - 1: std = .456435."""
+    found = group_mean_global_std(torch.tensor([[1.0, 0.0], [0.5, 0.0]]))
+    assert_close(found, torch.tensor([[1.095445, -1.095445], [0.547723, -0.547723]]), atol=1e-4, rtol=0)
+
+
+def test_the_order_of_the_groups_changes_no_bit_of_the_global_spread():
+    rewards = torch.rand(40, 8, generator=torch.Generator().manual_seed(1))
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(2))
+    assert torch.equal(group_mean_global_std(rewards[order]), group_mean_global_std(rewards)[order])
+
+
+@pytest.mark.parametrize("name", ADVANTAGES)
+@pytest.mark.parametrize("samples", [2, 6, 10, 16])
+def test_equal_rewards_teach_exactly_nothing_by_any_estimator(name, samples):
+    rewards = (torch.arange(61) / 60).unsqueeze(1).expand(-1, samples)
+    assert resolve(name, ADVANTAGES, "loss.advantage")(rewards).eq(0).all()

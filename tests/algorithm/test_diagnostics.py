@@ -2,7 +2,9 @@ import torch
 from torch.testing import assert_close
 
 from nemo_prorl.algorithm import diagnostics
+from nemo_prorl.algorithm.diagnostics import by_domain, of_domains_seen
 from nemo_prorl.algorithm.objective import ClipBounds, clip_higher
+from nemo_prorl.algorithm.reduction import Mean
 
 
 def logs(*numbers):
@@ -133,3 +135,23 @@ def test_a_diagnostic_has_no_gradient():
     logp = (-torch.rand(2, 3)).requires_grad_()
     metrics = diagnostics.policy_step(logp, logp.detach(), -logp, everywhere(logp))
     assert not any(part.requires_grad for metric in metrics.values() for part in metric)
+
+
+def test_means_of_a_domain_are_over_its_own_tokens():
+    """math: 1 2 (3 is masked), mean 1.5; logic: 10; code has no row, and is told as a mean of nothing."""
+    values = torch.tensor([[1.0, 2.0, 3.0], [10.0, 20.0, 30.0]])
+    mask = torch.tensor([[True, True, False], [True, False, False]])
+    rows = {
+        "math": torch.tensor([True, False]),
+        "logic": torch.tensor([False, True]),
+        "code": torch.tensor([False, False]),
+    }
+    metrics = by_domain({"policy/entropy": values}, mask, rows)
+    assert {name: metric.value for name, metric in metrics.items()} == {
+        "policy/math/entropy": 1.5,
+        "policy/logic/entropy": 10.0,
+        "policy/code/entropy": 0.0,
+    }
+    nothing = Mean(torch.tensor(0.0), torch.tensor(0))  # no token had a positive advantage: 0, as ever
+    kept = of_domains_seen({**metrics, "policy/clip_high_fraction_positive": nothing}, rows)
+    assert set(kept) == {"policy/math/entropy", "policy/logic/entropy", "policy/clip_high_fraction_positive"}

@@ -175,3 +175,25 @@ def test_a_tensor_that_would_be_broadcast_is_refused(name):
 def test_a_mask_of_numbers_is_refused():
     with pytest.raises(ShapeError, match=r"mask_BT is torch.float32"):
         evaluated(PolicyLoss(OBJECTIVE, token_mean), mask_BT=torch.ones(1, 4))
+
+
+def test_the_base_model_is_measured_and_has_no_part_in_the_loss():
+    """log policy - log base is .5 and -.5 on two tokens of two domains: k2 = 1/8 each; the loss and gradient stay."""
+    logp = torch.tensor([[-1.0], [-2.0]], requires_grad=True)
+    given = {
+        "advantages_BT": torch.tensor([[1.0], [-1.0]]),
+        "old_logprobs_BT": None,
+        "reference_logprobs_BT": None,
+        "sampler_logprobs_BT": None,
+        "mask_BT": torch.ones(2, 1, dtype=torch.bool),
+    }
+    loss = PolicyLoss(clip_higher, token_mean, kl_value="k2")
+    plain, _ = loss(logp, torch.zeros(2, 1), **given)
+    base = torch.tensor([[-1.5], [-1.5]])
+    rows = {"math": torch.tensor([True, False]), "logic": torch.tensor([False, True])}
+    measured, metrics = loss(logp, torch.tensor([[0.3], [0.7]]), **given, base_logprobs_BT=base, rows_of_domain=rows)
+    assert torch.equal(measured.total, plain.total)
+    assert_close(torch.autograd.grad(measured.total, logp)[0], torch.tensor([[-1.0], [1.0]]))
+    wanted = {"kl/base": 1 / 8, "kl/math/base": 1 / 8, "kl/logic/base": 1 / 8}
+    wanted |= {"policy/math/entropy": 0.3, "policy/logic/entropy": 0.7, "policy/entropy": 0.5}
+    assert {name: metrics[name].value for name in wanted} == pytest.approx(wanted)

@@ -163,6 +163,7 @@ def test_a_policy_is_exported_from_a_run_that_saved_its_optimizer_too(folders, t
     from nemo_prorl.megatron.checkpoint import Checkpoints
     from nemo_prorl.megatron.model import build_model
     from nemo_prorl.megatron.optimizer import PolicyOptimizer
+    from nemo_prorl.megatron.retention import Retention
     from nemo_prorl.megatron.runtime import Runtime
     from nemo_prorl.megatron.snapshot import WeightSnapshot
     from nemo_prorl.megatron.weights import export_weights
@@ -172,7 +173,7 @@ def test_a_policy_is_exported_from_a_run_that_saved_its_optimizer_too(folders, t
     with Runtime.start(config, seed=0, torch_threads=1) as runtime:
         model = build_model(Architecture.read(folder), config, runtime)
         optimizer = PolicyOptimizer(model, OptimizerConfig(), total_steps=1)
-        Checkpoints(tmp_path / "run", runtime, keep_last=1).save(
+        Checkpoints(tmp_path / "run", runtime, retention=Retention(keep_last=1)).save(
             3, model, optimizer, {"reference": WeightSnapshot(model)}, {"step": 3}
         )
         expected = {name: tensor.clone() for name, tensor in export_weights(model)}

@@ -54,10 +54,44 @@ def test_a_step_is_counted_stage_by_stage(model):
     assert line(text, "run") == "6 steps, 12 updates, in 2 stages; seed 0"
     assert line(text, "stage") == "tiny_first tiny_second"
     assert line(text, "sequences/step") == "8 16"
-    assert line(text, "updates/step") == "2 2"
+    assert line(text, "updates/step") == "2", "what is the same in all stages stands once"
     assert line(text, "sequences/update") == "4 8"
     assert line(text, "tokens/step") == "<= 3,712 <= 7,424"
-    assert line(text, "reset") == "never at entry (reference + optimizer)"
+    assert line(text, "reset when") == "- entry"
+    assert line(text, "reset what") == "reference, optimizer"
+    assert line(text, "ends early") == "-"
+
+
+def test_what_may_end_or_reset_a_stage_is_said(model):
+    text = plan(
+        model,
+        "recipe.stages.tiny_first.end={plateau: {patience: 2}, max_hours: 3}",
+        "recipe.stages.tiny_second.reset={at_entry: true, kl_limit: 0.5, to: best, optimizer: false}",
+    )
+    assert line(text, "run") == "at most 6 steps, 12 updates, in 2 stages; seed 0"
+    assert line(text, "ends early") == "plateau, max_hours"
+    assert line(text, "reset when") == "- entry, KL > 0.5"
+    assert line(text, "reset what") == "reference, optimizer reference to the best"
+
+
+def test_the_plan_tells_what_is_validated_and_how_rewards_are_shaped(model):
+    text = plan(
+        model,
+        "validation.every_steps=2",
+        "data.held_out.logic_held_out.weight=2",
+        "data.held_out.logic_held_out.every_validations=3",
+        "loss.advantage.name=group_mean",
+        "+recipe.stages.tiny_first.shaping.cut={name: termination_penalty}",
+        "+recipe.stages.tiny_second.shaping.cut=null",
+    )
+    assert line(text, "validation") == "every 2 steps and after the last: logic_held_out (weight 2, in one of 3)"
+    assert line(text, "shaping") == "termination_penalty -"
+    assert line(text, "advantage") == "group_mean"
+
+
+def test_a_shaping_with_a_knob_that_it_does_not_have_is_named(model):
+    with pytest.raises(ConfigError, match=r"recipe.stages.tiny_first.shaping.cut.penlty is not a knob.*'penalty'"):
+        plan(model, "+recipe.stages.tiny_first.shaping.cut={name: termination_penalty, penlty: 1}")
 
 
 def test_the_model_is_measured_but_not_built(model, run_python_with):

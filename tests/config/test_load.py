@@ -29,9 +29,19 @@ def test_a_default_that_no_file_states_can_be_referred_to():
 
 def test_the_papers_settings_are_the_default_recipe():
     config = load_config("train", [MODEL])
-    (stage,) = config.recipe.stages.values()
+    stages = config.recipe.stages
+    assert list(stages) == [f"run{number}" for number in range(1, 9)]
+    stage = stages["run1"]
     assert (stage.prompts_per_step, stage.prompts_per_update, stage.samples_per_prompt) == (256, 64, 16)
     assert (stage.context_tokens, stage.temperature, stage.kl_weight) == (8192, 1.2, 1e-4)
+    assert [run.samples_per_prompt for run in stages.values()] == [16, 16, 16, 16, 16, 32, 32, 16]
+    assert [run.context_tokens for run in stages.values()] == [8192] * 7 + [16384]
+    assert [run.reset.at_entry for run in stages.values()] == [False] + [True] * 7
+    assert [run.exclude_domains for run in stages.values()] == [["instruction"]] * 2 + [[]] * 6
+    assert [run.end.response_jump is not None for run in stages.values()] == [False] * 2 + [True] + [False] * 5
+    assert all(
+        run.end.plateau and run.end.drop and run.reset.reference and run.reset.optimizer for run in stages.values()
+    )
     assert config.optimizer.lr == 2e-6
     assert (config.validation.temperature, config.validation.top_p) == (0.6, 0.95)
 
@@ -43,9 +53,9 @@ def test_everything_wrong_is_said_at_once():
         "optimizer.lr=-1",
         "megatron.device=tpu",
         "loss.objctive.name=x",
-        "recipe.stages.main.stepz=3",
-        "recipe.stages.mian.steps=3",
-        "recipe.stages.main.temperature=hot",
+        "recipe.stages.run1.stepz=3",
+        "recipe.stages.runn.steps=3",
+        "recipe.stages.run1.temperature=hot",
         "kl_weight=0",
         "telemetry.log_level=${nope}",
         "data.sources.logic.weight=-1",
@@ -58,11 +68,11 @@ def test_everything_wrong_is_said_at_once():
             "optimizer.lr: should be greater than 0; found -1",
             "megatron.device: should be 'auto', 'cpu' or 'cuda'; found 'tpu'",
             "loss.objctive: unknown key. Did you mean loss.objective?",
-            "recipe.stages.main.stepz: unknown key. Did you mean recipe.stages.main.steps?",
-            "recipe.stages.mian.steps: recipe.stages has no 'mian'. Did you mean 'main'? It has main; to add one, "
-            "write +recipe.stages.mian.steps=...",
-            "recipe.stages.main.temperature: should be a valid number, unable to parse string as a number; found 'hot'",
-            "kl_weight: unknown key. Did you mean recipe.stages.main.kl_weight?",
+            "recipe.stages.run1.stepz: unknown key. Did you mean recipe.stages.run1.steps?",
+            "recipe.stages.runn.steps: recipe.stages has no 'runn'. Did you mean 'run8'? It has run1, run2, run3, "
+            "run4, run5, run6, run7, run8; to add one, write +recipe.stages.runn.steps=...",
+            "recipe.stages.run1.temperature: should be a valid number, unable to parse string as a number; found 'hot'",
+            "kl_weight: unknown key. Did you mean recipe.stages.run1.kl_weight?",
             "telemetry.log_level: Interpolation key 'nope' not found",
             "data.sources.logic.weight: should be greater than 0; found -1",
             "run.dir: should be a valid string; found 2024. To give a number as text, quote it twice: \"'2024'\"",
@@ -82,8 +92,9 @@ def test_what_must_be_given_is_asked_for_by_what_to_type():
 def test_choices_that_cannot_be_made_are_listed_with_other_certain_mistakes():
     assert problems("train", "recipe=foo", "loss=grp", "megatronn=gpu", "optimizer.lrr=1", "oops", MODEL) == [
         "'oops' can't be read: a setting is KEY=VALUE; quote a value with commas, spaces or = as in 'run.dir=\"a b\"'",
-        "recipe=foo is unknown. Choose one of prorl, quickstart, tiny",
-        "loss=grp is unknown. Did you mean 'grpo'? Choose one of dual_clip, grpo, prorl",
+        "recipe=foo is unknown. Choose one of dapo, dapo_tiny, grpo, grpo_tiny, prorl, prorl_auto, "
+        "prorl_tiny, prorl_v2, prorl_v2_tiny, quickstart, tiny",
+        "loss=grp is unknown. Did you mean 'grpo'? Choose one of dapo, dual_clip, grpo, prorl, prorl_v2",
         "megatronn: unknown key. Did you mean megatron?",
         "optimizer.lrr: unknown key. Did you mean optimizer.lr?",
     ]
@@ -114,11 +125,11 @@ def test_what_hydra_refuses_is_a_config_error_too(override, message):
 def test_settings_that_contradict_each_other_say_why():
     (found,) = problems("train", MODEL, "data.max_prompt_tokens=9000")
     assert found == (
-        "data.max_prompt_tokens=9000 leaves no room for a response in stage 'main' with context_tokens=8192; "
+        "data.max_prompt_tokens=9000 leaves no room for a response in stage 'run1' with context_tokens=8192; "
         "choose less than 8192"
     )
-    (found,) = problems("train", MODEL, "recipe.stages.main.prompts_per_update=100")
-    assert found.startswith("recipe.stages.main: prompts_per_step=256 must be a multiple of prompts_per_update=100")
+    (found,) = problems("train", MODEL, "recipe.stages.run1.prompts_per_update=100")
+    assert found.startswith("recipe.stages.run1: prompts_per_step=256 must be a multiple of prompts_per_update=100")
 
 
 def test_a_mistake_that_stages_inherit_is_named_once_where_it_is_written():

@@ -3,7 +3,8 @@
 import pytest
 
 from nemo_prorl.config.paths import closed_model_at, default_tree, holds_names, is_unknown, nearest, placeholder
-from nemo_prorl.config.schema import KLConfig, ProRLConfig, SFTConfig, StageConfig
+from nemo_prorl.config.schema import KLConfig, ProRLConfig, SFTConfig
+from nemo_prorl.config.stage import StageConfig
 
 VALUES = {"recipe": {"stages": {"warm": {}, "long": {}}}, "data": {"sources": {"logic": {}}}}
 

@@ -3,7 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
-from nemo_prorl.config.schema import OptimizerConfig, ResetConfig, StageConfig, TelemetryConfig
+from nemo_prorl.config.data import AvoidConfig, TrainingSourceConfig
+from nemo_prorl.config.schema import OptimizerConfig, TelemetryConfig
+from nemo_prorl.config.stage import ResetConfig, StageConfig
 
 
 @pytest.mark.parametrize(
@@ -18,6 +20,12 @@ from nemo_prorl.config.schema import OptimizerConfig, ResetConfig, StageConfig, 
         (ResetConfig, {"every_steps": 0}),
         (OptimizerConfig, {"lr": float("inf")}),
         (OptimizerConfig, {"beta1": 1.0}),
+        (StageConfig, {"pass_rate_band": (0.5, 0.25)}),
+        (StageConfig, {"pass_rate_band": (0.0, 1.5)}),
+        (StageConfig, {"source_weights": {"a": -1.0}}),
+        (AvoidConfig, {"solved_at": 0.5, "hopeless_at": 0.5}),
+        (AvoidConfig, {"revisit_probability": 0.0}),
+        (TrainingSourceConfig, {"name": "jsonl", "max_epochs": 0}),
     ],
 )
 def test_a_value_that_cannot_be_meant_is_refused(model, values):

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 
+from nemo_prorl.data.blend import Blend
 from nemo_prorl.data.mixture import Mixture, held_out, question_keys
 from nemo_prorl.data.sources.base import question_key
 from nemo_prorl.data.sources.reasoning_gym import ReasoningGymSource
@@ -79,17 +80,17 @@ def test_weights_say_how_often_a_source_is_drawn(two_domains):
 
 
 def test_domain_weights_say_how_often_a_domain_is_drawn_and_leave_the_others_out(two_domains):
-    mixture = two_domains()
-    domains = Counter(mixture.draw(1, {"math": 3, "logic": 1, "stem": 0})[0].domain for _ in range(2000))
+    mixture, blend = two_domains(), Blend({"math": 3, "logic": 1, "stem": 0})
+    domains = Counter(mixture.draw(1, blend)[0].domain for _ in range(2000))
     assert set(domains) == {"math", "logic"}
     assert abs(domains["math"] / 2000 - 0.75) < 5 * (0.75 * 0.25 / 2000) ** 0.5
 
 
 def test_a_domain_that_no_source_has_is_an_error(two_domains):
     with pytest.raises(DataError, match="'stem', but no source has such problems; the sources have code, logic, math"):
-        two_domains().draw(1, {"math": 1.0, "stem": 0.5})
+        two_domains().draw(1, Blend({"math": 1.0, "stem": 0.5}))
     with pytest.raises(DataError, match="draws from no domain"):
-        two_domains().draw(1, {"math": 0.0})
+        two_domains().draw(1, Blend({"math": 0.0}))
 
 
 def test_one_draw_has_no_uid_twice_though_it_crosses_an_epoch(list_source, tokenizer):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from nemo_prorl.algorithm.objective import clip_higher
+from nemo_prorl.data.prompt import Prompt
+from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.data.trajectory import Verdict
+from nemo_prorl.rollout.engine import Sampled
+from nemo_prorl.rollout.transformers_engine import TransformersEngine
 
 
 class VowelShare:
@@ -18,7 +23,24 @@ class VowelShare:
         return Verdict(sum(letter in "aeiou" for letter in text.lower()) / max(len(text), 1))
 
 
+class PonderedVowelShare(VowelShare):
+    """The same after a moment, so that verdicts are still awaited when all completions are there."""
+
+    def check(self, reference: Mapping[str, Any], text: str) -> Verdict:
+        time.sleep(0.03)
+        return super().check(reference, text)
+
+
 def not_a_number(logp_BT: Tensor, old_logp_BT: Tensor, advantage_BT: Tensor) -> Tensor:
     """An objective whose value is fine and whose gradient is not a number."""
     loss_BT = clip_higher(logp_BT, old_logp_BT, advantage_BT)
     return loss_BT + 0.0 * (logp_BT - logp_BT.detach()).abs().sqrt()  # d sqrt(0) = inf, times 0
+
+
+class Unhurried(TransformersEngine):
+    """Takes its time after each completion, so that a test can do something meanwhile; the completions are the same."""
+
+    def generate(self, prompts: Sequence[Prompt], sampling: SamplingParams) -> Iterator[Sampled]:
+        for sampled in super().generate(prompts, sampling):
+            yield sampled
+            time.sleep(0.02)

@@ -19,23 +19,26 @@ SCRIPTED = (
 PROBLEMS = 5  # fewer than two steps draw, so that epochs end within and between steps
 
 
-def write_problems(path: Path) -> Path:
+def write_problems(path: Path, verifier: str = "VowelShare") -> Path:
     """Problems whose reward differs from answer to answer, so that there is always something to learn.
 
     Two more, held out, lie beside them in held_out.jsonl.
     """
-    _write(path.with_name("held_out.jsonl"), range(100, 102))
-    return _write(path, range(PROBLEMS))
+    write_rows(path.with_name("held_out.jsonl"), range(100, 102), verifier=verifier)
+    return write_rows(path, range(PROBLEMS), verifier=verifier)
 
 
-def _write(path: Path, numbers: range) -> Path:
+def write_rows(
+    path: Path, numbers: range, *, domain: str = "instruction", task: str = "vowels", verifier: str = "VowelShare"
+) -> Path:
+    """Problems of these numbers, judged by their vowels, whatever their domain."""
     rows = [
         {
             "problem": f"Say something, number {number}.",
             "answer": "",
-            "domain": "instruction",
-            "task": "vowels",
-            "verifier": "tests.end_to_end.plugins:VowelShare",
+            "domain": domain,
+            "task": task,
+            "verifier": f"tests.end_to_end.plugins:{verifier}",
         }
         for number in numbers
     ]
@@ -47,17 +50,9 @@ def settings(model: Path, problems: Path, run_dir: Path, *more: str, steps: int 
     """`prorl train` with every part of a step in use: KL, resets, two updates, validation, checkpoints."""
     stage = "recipe.stages.quickstart"
     return [
-        "train",
-        "recipe=quickstart",
-        f"model.path={model}",
-        f"run.dir={run_dir}",
+        *with_recipe("quickstart", model, problems, run_dir),
         "~data.sources.practice",
-        "~data.held_out.exam",
-        "+data.held_out.vowels={name: jsonl, path: '%s'}" % problems.with_name("held_out.jsonl"),  # noqa: UP031
         "validation.every_steps=2",
-        "validation.problems_per_task=2",
-        "validation.samples_per_prompt=2",
-        "+data.sources.vowels={name: jsonl, path: '%s'}" % problems,  # noqa: UP031 (braces are Hydra's)
         f"{stage}.steps={steps}",
         f"{stage}.prompts_per_step=4",
         f"{stage}.prompts_per_update=2",
@@ -66,11 +61,26 @@ def settings(model: Path, problems: Path, run_dir: Path, *more: str, steps: int 
         f"{stage}.temperature=1.2",
         f"{stage}.kl_weight=0.05",
         f"{stage}.reset.every_steps=3",
-        "optimizer.lr=1e-3",
         "checkpoint.every_steps=2",
+        *more,
+    ]
+
+
+def with_recipe(recipe: str, model: Path, problems: Path, run_dir: Path) -> list[str]:
+    """`prorl train` with a recipe, on these problems instead of the quickstart's held-out ones."""
+    return [
+        "train",
+        f"recipe={recipe}",
+        f"model.path={model}",
+        f"run.dir={run_dir}",
+        "~data.held_out.exam",
+        "+data.held_out.vowels={name: jsonl, path: '%s'}" % problems.with_name("held_out.jsonl"),  # noqa: UP031
+        "+data.sources.vowels={name: jsonl, path: '%s'}" % problems,  # noqa: UP031 (braces are Hydra's)
+        "validation.problems_per_task=2",
+        "validation.samples_per_prompt=2",
+        "optimizer.lr=1e-3",
         "telemetry.tensorboard=false",
         "verifiers.workers=1",
-        *more,
     ]
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
 
 from nemo_prorl.data.sources.demonstrations import Demonstration
+from tests.end_to_end.forked import Forked, finish_forked, in_phase, status
 from tests.end_to_end.runs import finish, records, start
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.processes]
@@ -134,3 +136,19 @@ def test_an_export_folder_of_something_else_is_found_before_the_first_step(
         assert "Traceback" not in command.output()
     assert records(tmp_path / "run", "sft") == []
     assert (tmp_path / "run" / "export" / "thesis.tex").exists()
+
+
+def test_a_cold_start_that_is_asked_to_stop_saves_and_goes_on(
+    model: Path, demonstrations: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    """Its first four steps are those of a run of four, and none is missing or there twice."""
+    run_dir, few = tmp_path / "run", ["checkpoint.every_steps=50", "export.at_end=false"]
+    with Forked(settings(model, demonstrations, run_dir, *few, steps=5000), tmp_path / "logs") as run:
+        assert run.until(in_phase(run_dir, "step", 5)), run.output()
+        run.signal(signal.SIGTERM)
+        assert run.wait() == [75], run.output()
+    stopped_at = status(run_dir)["step"]
+    finish_forked(settings(model, demonstrations, run_dir, *few, steps=stopped_at + 2), tmp_path / "logs_again")
+    found = records(run_dir, "sft")
+    assert [record["step"] for record in found] == list(range(1, stopped_at + 3))
+    assert found[:4] == records(unbroken, "sft")

@@ -6,12 +6,13 @@ from threading import Barrier
 import numpy as np
 import pytest
 
-from nemo_prorl.config.schema import ValidationConfig
+from nemo_prorl.config.validation import ValidationConfig
 from nemo_prorl.data.prompt import Prompt
 from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.data.trajectory import Completion, Verdict
 from nemo_prorl.errors import ConfigError, RolloutError, VerifierError
 from nemo_prorl.evaluation.runner import Validator
+from nemo_prorl.evaluation.validation_set import ValidationSet
 from nemo_prorl.rollout.engine import Sampled
 from nemo_prorl.world import LocalWorld
 
@@ -102,45 +103,60 @@ class Ranks:
         return OneRank()
 
 
-def validator(engine, prompts, *, pool=None, world=None, samples=4):
-    config = ValidationConfig(samples_per_prompt=samples, temperature=0.6, top_p=0.95)
+def validator(engine, prompts, *, pool=None, world=None, samples=4, **settings):
+    """Of one set, called exam."""
+    sets = [ValidationSet("exam", tuple(prompts), samples_per_prompt=samples, ks=tuple(sorted({1, samples})))]
+    config = ValidationConfig(temperature=0.6, top_p=0.95)
     pool, world = pool or ReadsNumber(), world or LocalWorld()
-    return Validator(engine=engine, pool=pool, prompts=prompts, world=world, config=config, run_seed=5)
+    return Validator(engine=engine, pool=pool, sets=sets, world=world, config=config, run_seed=5, **settings)
 
 
 def test_scores_worked_by_hand():
     """lcm: 1 of 4 and 0 of 4 right: pass@1 = 1/8, pass@4 = 1/2. bits: 2 of 4, for 0.98 is no solution.
 
-    A token is a character.
+    A token is a character. The score of logic is the mean reward. Two problems with 1/4 and 0: SE = sqrt(2/64 / 2) =
+    1/8; the single problem of bits has none, and so nothing that it is part of.
     """
     texts = {"a": ["1", "0", "0", "0"], "b": ["0", "0", "0....", "?"], "c": ["1", "0.99", "0.98", "0"]}
     prompts = [prompt("a", "lcm"), prompt("b", "lcm"), prompt("c", "bits")]
     result = validator(ByUid(texts), prompts).run(0, STAGE)
     assert list(result.tasks) == ["bits", "lcm"]
-    assert result.score == pytest.approx((1 / 8 + 1 / 2) / 2)
+    assert result.score == pytest.approx((1 / 8 + 2.97 / 4) / 2)
     expected = {
+        "validation/lcm/score": 1 / 8,
+        "validation/lcm/score_standard_error": 1 / 8,
         "validation/lcm/pass_at_1": 1 / 8,
+        "validation/lcm/pass_at_1_standard_error": 1 / 8,
         "validation/lcm/pass_at_4": 1 / 2,
+        "validation/lcm/pass_at_4_standard_error": 1 / 2,
         "validation/lcm/reward_mean": 1 / 8,
+        "validation/lcm/reward_mean_standard_error": 1 / 8,
         "validation/lcm/truncated_fraction": 1 / 8,
         "validation/lcm/unjudged_fraction": 1 / 8,
         "validation/lcm/response_tokens_mean": (4 + 1 + 1 + 5 + 1) / 8,
+        "validation/bits/score": 2.97 / 4,
         "validation/bits/pass_at_1": 1 / 2,
         "validation/bits/pass_at_4": 1.0,
-        "validation/bits/reward_mean": (1 + 0.99 + 0.98) / 4,
+        "validation/bits/reward_mean": 2.97 / 4,
         "validation/bits/truncated_fraction": 0.0,
         "validation/bits/unjudged_fraction": 0.0,
         "validation/bits/response_tokens_mean": (1 + 4 + 4 + 1) / 4,
-        "validation/all/pass_at_1": 5 / 16,
-        "validation/all/pass_at_4": 3 / 4,
-        "validation/all/reward_mean": (1 / 8 + 2.97 / 4) / 2,
-        "validation/all/truncated_fraction": 1 / 16,
-        "validation/all/unjudged_fraction": 1 / 16,
-        "validation/all/response_tokens_mean": (1.5 + 2.5) / 2,
     }
+    overall = {
+        "score": (1 / 8 + 2.97 / 4) / 2,
+        "pass_at_1": 5 / 16,
+        "pass_at_4": 3 / 4,
+        "reward_mean": (1 / 8 + 2.97 / 4) / 2,
+        "truncated_fraction": 1 / 16,
+        "unjudged_fraction": 1 / 16,
+        "response_tokens_mean": (1.5 + 2.5) / 2,
+    }
+    for place in ("all", "sets/exam", "domains/logic"):
+        expected |= {f"validation/{place}/{name}": value for name, value in overall.items()}
     assert result.metrics == pytest.approx(expected)
     assert result.summary == (
-        "pass@1 0.312, pass@4 0.750 (bits: pass@1 0.500, pass@4 1.000; lcm: pass@1 0.125, pass@4 0.500)"
+        "score 0.434, pass@1 0.312, pass@4 0.750 "
+        "(bits: score 0.742, pass@1 0.500, pass@4 1.000; lcm: score 0.125 ± 0.125, pass@1 0.125, pass@4 0.500)"
     )
 
 
@@ -154,7 +170,7 @@ def test_limits_come_from_the_stage_and_the_rest_from_the_validation_config():
 
 def test_one_sample_has_no_pass_at_k_beside_pass_at_1():
     result = validator(ByUid({"a": ["1"]}), [prompt("a", "lcm")], samples=1).run(0, STAGE)
-    assert result.summary == "pass@1 1.000 (lcm: pass@1 1.000)"
+    assert result.summary == "score 1.000, pass@1 1.000 (lcm: score 1.000, pass@1 1.000)"
 
 
 @pytest.mark.parametrize("size", [2, 3, 5])
@@ -215,3 +231,14 @@ def test_when_one_rank_fails_all_ranks_stop_and_know_why():
 def test_problems_that_cannot_be_scored_are_refused_at_once(prompts, complaint):
     with pytest.raises(ConfigError, match=complaint):
         validator(ByUid({}), prompts)
+
+
+def test_a_few_answered_problems_are_there_to_be_read_on_every_rank():
+    prompts = [prompt(uid, "lcm") for uid in "abc"]
+    texts = {uid: ["1", "0"] for uid in "abc"}
+    results = Ranks(2).run(
+        lambda world: validator(ByUid(texts), prompts, world=world, samples=2, examples_per_set=2).run(0, STAGE)
+    )
+    for result in results:
+        assert [group.prompt.uid for group in result.examples["exam"]] == ["a", "b"]
+        assert result.examples["exam"][0].rewards == (1.0, 0.0)

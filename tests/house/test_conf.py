@@ -25,14 +25,15 @@ def groups_of(root: str) -> list[str]:
 
 
 def combinations(root: str) -> list[list[str]]:
-    """Every recipe (or cold start) with every data mixture, and every other file with each recipe."""
-    last = groups_of(root)[-1]
-    pairs = [(last, group) for group in groups_of(root)[:-1]]
-    return [
+    """Every recipe (or cold start) with every data mixture, and every other file by itself."""
+    *groups, last = groups_of(root)
+    mixed = [group for group in groups if group == "data"]
+    pairs = [
         [f"{last}={name}", f"{group}={other}"]
-        for (_, group) in pairs
+        for group in mixed
         for name, other in product(OPTIONS[last], OPTIONS[group])
     ]
+    return pairs + [[f"{group}={name}"] for group in (*groups, last) for name in OPTIONS[group]]
 
 
 def filled_in(root: str, overrides: list[str]) -> list[str]:
@@ -62,7 +63,7 @@ def test_a_stage_file_stands_alone_and_bears_its_name(name):
 
 
 def test_every_yaml_file_can_be_chosen():
-    chosen = {group for root in ROOTS for group in groups_of(root)} | {"stage"}
+    chosen = {group for root in ROOTS for group in groups_of(root)} | {"stage", "scale"}
     assert OPTIONS.keys() == chosen
     assert sorted(file.stem for file in CONF.glob("*.yaml")) == ROOTS
     assert all(file.suffix == ".yaml" for file in CONF.rglob("*") if file.is_file())

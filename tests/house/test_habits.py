@@ -16,7 +16,7 @@ LONGER: dict[str, tuple[int, str]] = {}
 
 MAX_FUNCTION_LINES = 40
 LONGER_FUNCTIONS: dict[str, str] = {
-    "nemo_prorl/build.py:training": "wires every part of a run, one after the other; there is nothing to branch on",
+    "nemo_prorl/build/__init__.py:training": "wires every part of a run, one after another, without a branch",
 }
 
 CONFIG_NAME = re.compile(r"(^|_)(config|cfg|conf)$")

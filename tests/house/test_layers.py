@@ -9,12 +9,14 @@ from tests.house.source import PACKAGE, ROOT, imports, imports_of, place, python
 # The lowest first. Within layer 0 each line may use those before it.
 LAYERS = (
     ("errors",),
-    ("plugins", "world"),
+    ("plugins", "world", "reset_requests"),
+    ("control",),
     ("data",),
     ("config",),
     ("algorithm", "verifiers", "weights", "recipe"),
-    ("megatron", "rollout", "telemetry"),
-    ("actor",),
+    ("megatron", "rollout", "run_state", "telemetry"),
+    ("actor", "cadence"),
+    ("saver",),
     ("evaluation", "analysis", "quickstart"),
     ("trainer", "sft"),
     ("build",),
@@ -41,9 +43,14 @@ DOORS = {
     "hydra": ("nemo_prorl/config/",),
     "omegaconf": ("nemo_prorl/config/",),
     "langdetect": ("nemo_prorl/verifiers/instructions/detector.py",),
+    "rensa": ("nemo_prorl/data/quality/similar.py",),
     "mpmath": ("nemo_prorl/verifiers/algebra/value.py",),
     "math_verify": ("nemo_prorl/verifiers/math_verify_grader.py",),
     "matplotlib": ("nemo_prorl/analysis/",),
+    "datasets": ("nemo_prorl/data/prepare/published.py",),
+    "huggingface_hub": ("nemo_prorl/data/prepare/published.py",),
+    "httpx2": ("nemo_prorl/data/prepare/chat.py",),
+    "pyarrow": ("nemo_prorl/data/parquet.py",),
 }
 
 

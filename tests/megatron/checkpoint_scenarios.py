@@ -18,6 +18,7 @@ import torch.distributed as dist
 from nemo_prorl.errors import CheckpointError
 from nemo_prorl.megatron.checkpoint import Checkpoints
 from nemo_prorl.megatron.optimizer import PolicyOptimizer
+from nemo_prorl.megatron.retention import Retention
 from nemo_prorl.megatron.snapshot import WeightSnapshot
 from tests.megatron.scenarios import Engine, engine, own_batch, update
 
@@ -61,7 +62,7 @@ def saved(folder: Path, settings: Mapping[str, Any], checkpoints: Path, reset_af
                 snapshot.refresh()
             if number + 1 == reset_after:
                 optimizer.reset()
-        path = Checkpoints(checkpoints, run.runtime, keep_last=1).save(
+        path = Checkpoints(checkpoints, run.runtime, retention=Retention(keep_last=1)).save(
             3, run.model, optimizer, {"reference": snapshot}, STATE
         )
         return {"path": path, "world_draws": draws(), **facts(run, optimizer, snapshot)}
@@ -71,7 +72,7 @@ def restored(folder: Path, settings: Mapping[str, Any], checkpoints: Path) -> di
     """The same from the newest checkpoint, by a run that has just begun."""
     with engine(folder, settings) as run:
         optimizer, snapshot = run.optimizer(warmup_steps=5), WeightSnapshot(run.model)
-        store = Checkpoints(checkpoints, run.runtime, keep_last=1)
+        store = Checkpoints(checkpoints, run.runtime, retention=Retention(keep_last=1))
         path = store.newest()
         assert path is not None
         state = store.restore(path, run.model, optimizer, {"reference": snapshot})
@@ -85,7 +86,7 @@ def checkpointer(
     """Checkpoints, and a function that saves a step."""
     with engine(folder, settings) as run:
         optimizer = run.optimizer()
-        store = Checkpoints(checkpoints, run.runtime, keep_last=keep_last)
+        store = Checkpoints(checkpoints, run.runtime, retention=Retention(keep_last=keep_last))
         yield store, lambda step: store.save(step, run.model, optimizer, {}, {"step": step})
 
 
@@ -162,7 +163,9 @@ def refused(folder: Path, other: Path, checkpoints: Path) -> list[str]:
         with engine(source, {}) as run:
             snapshots = {name: WeightSnapshot(run.model) for name in wanted}
             try:
-                Checkpoints(checkpoints, run.runtime, keep_last=1).restore(path, run.model, None, snapshots)
+                Checkpoints(checkpoints, run.runtime, retention=Retention(keep_last=1)).restore(
+                    path, run.model, None, snapshots
+                )
             except CheckpointError as error:
                 messages.append(str(error))
     return messages

@@ -125,13 +125,13 @@ def test_a_disk_that_gets_full_leaves_nothing_half_written(folder, tmp_path, cou
         assert "the checkpoint of step 2 could not be written" in told["error"]
         reasons = [f"{reason} (rank {rank})" for reason in ("File too large", "the disk is probably full")]
         assert any(reason in told["error"] for reason in reasons)
-        assert told["left"] == ["iter_0000001", "latest_checkpointed_iteration.txt"]
+        assert told["left"] == ["index.json", "iter_0000001", "latest_checkpointed_iteration.txt"]
         assert (told["newest"], told["again"]) == ("iter_0000001", "iter_0000002")
 
 
 def test_the_last_ones_stay(folder, tmp_path):
     left = run_ranks(scenarios.kept, 1, folder, tmp_path)[0]
-    assert left == ["iter_0000010", "iter_0000011", "latest_checkpointed_iteration.txt"]
+    assert left == ["index.json", "iter_0000010", "iter_0000011", "latest_checkpointed_iteration.txt"]
     assert (tmp_path / "latest_checkpointed_iteration.txt").read_text() == "11\n"
     assert json.loads((tmp_path / "iter_0000011" / "metadata.json").read_text())["sharded_backend"] == "torch_dist"
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from nemo_prorl.data.blend import Blend
 from nemo_prorl.data.prompt import Prompt
 from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.data.tokenizer import Tokenizer
@@ -45,18 +46,19 @@ class NumberedPrompts:
 
     def __init__(self, of: int | None = None) -> None:
         self.position, self.of = 0, of
+        self.observed: list[tuple[str, Sequence[float]]] = []
 
-    def draw(self, n: int, domain_weights: Mapping[str, float], *, avoid: Collection[str]) -> list[Prompt]:
+    def draw(self, n: int, blend: Blend, *, avoid: Collection[str]) -> list[Prompt]:
         drawn = range(self.position, self.position + n)
         self.position += n
         numbers = [i if self.of is None else i % self.of for i in drawn]
         return [prompt(str(i), "logic" if i % 2 else "math") for i in numbers]
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"position": self.position}
+    def put_back(self, n: int) -> None:
+        self.position -= n
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.position = state["position"]
+    def observe(self, groups: Iterable[tuple[str, Sequence[float]]]) -> None:
+        self.observed += groups
 
 
 class InlinePool:

@@ -247,9 +247,20 @@ def test_an_engine_that_forgets_a_sample_is_found_out():
         collector(engine=Forgetful()).collect(stage(), 0)
 
 
+def test_the_mixture_hears_of_every_group_but_those_that_come_again():
+    """2 groups of the first round's 4 are wanted: the second and the third. The fourth is put back, and not told of."""
+    prompts = NumberedPrompts()
+    answers = {"0": "0", "1": "1", "2": "1", "3": "1"}
+    engine = scripted(lambda prompt, sample: answers[prompt.uid] if sample else "0")
+    collected = collector(prompts=prompts, engine=engine, oversample=2.0).collect(stage(prompts=2), 0)
+    assert uids(collected) == ["1", "2"]
+    assert prompts.observed == [("0", (0.0, 0.0)), ("1", (0.0, 1.0)), ("2", (0.0, 1.0))]
+    assert prompts.position == 3
+
+
 def test_a_prompt_without_room_stops_the_collector():
     class TooLong(NumberedPrompts):
-        def draw(self, n, domain_weights, *, avoid):
+        def draw(self, n, blend, *, avoid):
             return [prompt("long", length=64)] * n
 
     with pytest.raises(RolloutError, match="'long' of 'test' has 64 tokens"):

@@ -8,7 +8,7 @@ from nemo_prorl.rollout.summary import GroupSummary, merged_pool_metrics, sampli
 def summary(draw: int, domain: str, rewards: tuple[float, float], **settings) -> GroupSummary:
     known = {"response_tokens": (10, 20), "finish_reasons": ("stop", "stop"), "outcomes": ("scored", "scored")}
     known |= {"prompt_tokens": 5, "repetitions": (0.0, 0.0)}
-    return GroupSummary(draw, domain, max(rewards) > min(rewards), rewards, **known | settings)
+    return GroupSummary(draw, f"p{draw}", domain, max(rewards) > min(rewards), rewards, **known | settings)
 
 
 def test_sampled_and_kept_rewards_are_told_apart():
@@ -36,6 +36,31 @@ def test_sampled_and_kept_rewards_are_told_apart():
     assert values["rollout/truncated_fraction"] == pytest.approx(1 / 8)
     assert values["rollout/no_answer_fraction"] == values["rollout/timeout_fraction"] == pytest.approx(1 / 8)
     assert values["rollout/rounds"] == 2
+    assert values["rollout/unjudged_fraction"] == pytest.approx(1 / 8)
+    assert values["rollout/missing_end_fraction"] == pytest.approx(1 / 8)
+
+
+def test_a_domain_that_goes_wrong_does_not_hide_in_the_mean():
+    """logic: 1 of 4 solved (0.995 is, 0.9 isn't), lengths 10 20 30 40, 1 of 4 cut and 1 given up, 2 not judged."""
+    groups = [
+        summary(0, "math", (1.0, 0.0)),
+        summary(1, "logic", (0.995, 0.9), finish_reasons=("length", "abort"), repetitions=(0.1, 0.3)),
+        summary(2, "logic", (0.0, 0.0), response_tokens=(30, 40), outcomes=("error", "timeout")),
+    ]
+    values = sampling_metrics(groups, groups[:1], rounds=1)
+    wanted = {
+        "reward/logic/solved_fraction": 1 / 4,
+        "rollout/logic/response_tokens_mean": 25.0,
+        "rollout/logic/truncated_fraction": 1 / 4,
+        "rollout/logic/repetition_mean": 0.1,
+        "rollout/logic/no_answer_fraction": 0.0,
+        "rollout/logic/error_fraction": 1 / 4,
+        "rollout/logic/timeout_fraction": 1 / 4,
+        "reward/math/solved_fraction": 1 / 2,
+        "rollout/math/truncated_fraction": 0.0,
+        "rollout/missing_end_fraction": 2 / 6,
+    }
+    assert {name: values[name] for name in wanted} == pytest.approx(wanted)
 
 
 def test_pool_metrics_of_ranks_add_up_but_for_times_and_fractions():
@@ -62,3 +87,10 @@ def test_pool_metrics_of_ranks_add_up_but_for_times_and_fractions():
         "verifier/math/error_fraction": pytest.approx(0.2),
         "time/x": 2.0,
     }
+
+
+def test_what_a_verifier_failed_to_judge_says_nothing_about_the_problem():
+    judged = summary(0, "math", (1.0, 0.0), outcomes=("scored", "no_answer")).judged_rewards
+    assert judged == (1.0, 0.0)
+    assert summary(0, "math", (1.0, 0.0), outcomes=("scored", "timeout")).judged_rewards == (1.0,)
+    assert summary(0, "math", (0.0, 0.0), outcomes=("error", "timeout")).judged_rewards == ()

@@ -6,8 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from nemo_prorl.errors import ConfigError
-from nemo_prorl.telemetry.log import configure_logging, configure_run_logging
+from nemo_prorl.telemetry.log import configure_logging, hold_records
 
 
 @pytest.fixture
@@ -82,11 +81,22 @@ def test_configuring_again_replaces_instead_of_doubling(configured, capsys):
     assert capsys.readouterr().err.count("once") == 1
 
 
-def test_a_run_folder_that_can_not_be_logged_to_is_refused_and_the_log_stays(configured, tmp_path):
+def test_a_file_that_can_not_be_written_is_refused_and_the_log_stays(configured, tmp_path):
     file = configured(0)
-    run_dir = tmp_path / "run"
-    run_dir.write_text("a file")
-    with pytest.raises(ConfigError, match=rf"run.dir={run_dir} can't be used: .*; choose another run.dir"):
-        configure_run_logging(run_dir, "INFO")
+    (tmp_path / "in_the_way").write_text("a file")
+    with pytest.raises(OSError, match="in_the_way"):
+        configure_logging(0, "INFO", tmp_path / "in_the_way" / "rank_00000.log")
     logging.getLogger("nemo_prorl").info("still here")
     assert "still here" in file.read_text()
+
+
+def test_what_was_said_before_the_file_was_known_is_in_it(configured, capsys):
+    hold_records(1, "INFO")
+    logging.getLogger("nemo_prorl").info("early")
+    logging.getLogger("elsewhere").warning("theirs")
+    file = configured(1)
+    logging.getLogger("nemo_prorl").info("late")
+    said = file.read_text()
+    assert [said.count(word) for word in ("early", "theirs", "late")] == [1, 1, 1]
+    assert said.index("early") < said.index("late")
+    assert "early" not in capsys.readouterr().err

@@ -93,6 +93,22 @@ def test_a_resumed_log_forgets_what_came_after_the_checkpoint_samples_too(tmp_pa
     assert [r["step"] for r in read_records(tmp_path / "samples.jsonl")] == [1, 2]
 
 
+def test_a_few_validated_completions_of_each_set_are_written_down_and_forgotten_like_the_rest(tmp_path):
+    config = TelemetryConfig(tensorboard=False, samples_per_validation_set=2)
+    sets = {"exam": [group("a", ["x", "y"], [1.0, 0.0]), group("b", ["z", ""], [0.5, 0.0])], "old": []}
+    with MetricsLog(tmp_path, config, is_main=True, resolved={}) as metrics:
+        metrics.resume(None)
+        metrics.validation_examples(0, sets)
+        metrics.validation_examples(4, sets)
+    with MetricsLog(tmp_path, config, is_main=True, resolved={}) as metrics:
+        metrics.resume(2)
+    records = read_records(tmp_path / "validation_samples.jsonl")
+    assert [(r["step"], r["set"], r["uid"], r["response"], r["reward"]) for r in records] == [
+        (0, "exam", "a", "x", 1.0),
+        (0, "exam", "b", "z", 0.5),
+    ]
+
+
 def test_samples_take_one_of_each_group_in_turn(tmp_path):
     config = TelemetryConfig(tensorboard=False, samples_per_step=3)
     groups = [group("p", ["one", "two"], [1.0, 0.0]), group("q", ["drei", "vier"], [0.0, 1.0])]

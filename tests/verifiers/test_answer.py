@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reasoning_gym.utils import extract_answer
 
-from nemo_prorl.verifiers.answer import after_reasoning, last_boxed, last_program, last_tagged
+from nemo_prorl.data.boxed import last_boxed
+from nemo_prorl.verifiers.answer import after_reasoning, last_program, last_tagged
 
 PIECES = st.sampled_from(["<answer>", "</answer>", "<answer", ">", " ", "\n", "\u2003", "a", "42", "</think>"])
 

@@ -15,7 +15,11 @@ Message = Mapping[str, str]
 
 
 class Source(Protocol):
-    """Problems by number. The same number gives the same row in every process, today and after a resume."""
+    """Problems by number. The same number gives the same row in every process, today and after a resume.
+
+    Its class may have `reads_ahead = True`: then rows are also read in another thread, before they are drawn. A source
+    that touches anything which the process shares, such as a global random generator, must not.
+    """
 
     @property
     def tasks(self) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ from pydantic import Field
 from nemo_prorl.data.permutation import permuted
 from nemo_prorl.data.prompt import Row
 from nemo_prorl.data.sources.base import Message, first_of_each_task, question_key
-from nemo_prorl.data.sources.jsonl import JsonLines, checked_messages
+from nemo_prorl.data.sources.jsonl import checked_messages
+from nemo_prorl.data.sources.lines import JsonLines, Tags
 from nemo_prorl.data.sources.reasoning_gym import ITEMS_PER_SEED, ReasoningGymSource, Seed, Tasks
 from nemo_prorl.data.tokenizer import Tokenizer
 from nemo_prorl.errors import ConfigError, DataError
@@ -59,14 +60,12 @@ class JsonlDemonstrations:
     Knobs: `path` of the file; `seed` of the order, which is another one in every epoch.
 
     Raises:
-        DataError: path:line of a row that can't be used. Every row is checked at the start.
+        DataError: path:line of a row that can't be used. Every row is checked before any is used.
     """
 
     def __init__(self, *, path: str, seed: Annotated[int, Field(ge=0)] = 0) -> None:
-        self._lines = JsonLines(path, "sft.source.path")
+        self._lines = JsonLines(path, "sft.source.path", self._tags, "demonstrations")
         self._seed = seed
-        for index, raw in enumerate(self._lines):
-            self._demonstration(index, raw)
 
     @property
     def size(self) -> int:
@@ -76,10 +75,13 @@ class JsonlDemonstrations:
     def row(self, index: int) -> Demonstration:
         epoch, place = divmod(index, self.size)
         line = permuted(place, self.size, f"{self._seed}/demonstrations/{epoch}")
-        return self._demonstration(line, self._lines[line])
+        return self._demonstration(self._lines.where(line), self._lines[line])
 
-    def _demonstration(self, index: int, raw: Mapping[str, Any]) -> Demonstration:
-        where = self._lines.where(index)
+    def _tags(self, where: str, raw: Mapping[str, Any]) -> Tags:
+        self._demonstration(where, raw)
+        return Tags("", "", None)
+
+    def _demonstration(self, where: str, raw: Mapping[str, Any]) -> Demonstration:
         if "messages" not in raw:
             raise DataError(f"{where}: 'messages' is missing; a row is {{messages, response}}")
         messages = checked_messages(raw["messages"], f"{where}: 'messages'")

@@ -13,14 +13,13 @@ left alone.
 from __future__ import annotations
 
 import json
-from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from nemo_prorl.data.prompt import DOMAINS, Domain, Row
 from nemo_prorl.data.sources.base import Message, as_messages, digest
+from nemo_prorl.data.sources.lines import JsonLines, Tags
 from nemo_prorl.errors import DataError
 
 ROLES = ("system", "user", "assistant")
@@ -31,65 +30,34 @@ FIELDS = (
 )
 
 
-class JsonLines:
-    """The objects of a JSONL file by number. Blank lines don't count. The file is read once, to find its lines.
+class CheckedRows(Protocol):
+    """The objects of a file by number, each of which has been checked."""
 
-    Raises:
-        DataError: the file is missing or empty, or a line isn't a JSON object; the message says path:line.
-    """
+    @property
+    def tasks(self) -> tuple[str, ...]: ...
 
-    def __init__(self, path: str, setting: str) -> None:
-        self.path = Path(path)
-        if not self.path.is_file():
-            raise DataError(f"{setting}={path!r}: there is no such file (looked from {Path.cwd()})")
-        self._offsets, self._line_numbers = array("q"), array("q")
-        with self.path.open("rb") as file:
-            offset = 0
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    self._offsets.append(offset)
-                    self._line_numbers.append(number)
-                offset += len(line)
-        if not self._offsets:
-            raise DataError(f"{setting}={path!r} is empty; write one JSON object a line")
+    @property
+    def numbers_of_domains(self) -> Mapping[str, Sequence[int]]: ...
 
-    def __len__(self) -> int:
-        return len(self._offsets)
+    def __len__(self) -> int: ...
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Every object, in order, in one pass over the file."""
-        with self.path.open("rb") as file:
-            lines = (line for line in file if line.strip())
-            for index, line in enumerate(lines):
-                yield self._parse(index, line)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        if not 0 <= index < len(self):
-            raise DataError(f"{self.path} has rows 0 to {len(self) - 1}; row {index} was asked for")
-        with self.path.open("rb") as file:
-            file.seek(self._offsets[index])
-            return self._parse(index, file.readline())
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
 
     def where(self, index: int) -> str:
-        """path:line of an object, for messages."""
-        return f"{self.path}:{self._line_numbers[index]}"
-
-    def _parse(self, index: int, line: bytes) -> dict[str, Any]:
-        try:
-            value = json.loads(line.decode("utf-8-sig"))
-        except ValueError as error:  # bad UTF-8 and bad JSON alike
-            raise DataError(f"{self.where(index)} is not JSON in UTF-8: {error}") from error
-        if not isinstance(value, dict):
-            raise DataError(f"{self.where(index)} is a {type(value).__name__}; a line must be a JSON object {{...}}")
-        return value
+        """Where one stands, for messages."""
+        ...
 
 
 class JsonlSource:
-    """Problems from a file; every row is checked at the start, so that none fails at hour thirty.
+    """Problems from a file; every row is checked before any is used, so that none fails at hour thirty.
+
+    A large file is checked once and has an index beside it from then on (`line_index`): a million rows open at once.
 
     Knobs: `path` of the file; `domain`, `task` and `verifier` for rows that don't name their own; `instruction` and
     `system_prompt` for rows that give a text rather than messages.
     """
+
+    reads_ahead = True
 
     def __init__(
         self,
@@ -103,47 +71,61 @@ class JsonlSource:
         system_prompt: str | None = None,
     ) -> None:
         self.name = name
-        self._domain, self._task, self._verifier = domain, task, verifier
-        self._instruction, self._system_prompt = instruction, system_prompt
-        self._lines = JsonLines(path, f"data source {name!r}, path")
-        self._numbers: dict[str, array[int]] = {}
-        tasks: dict[str, None] = {}
-        first_with: dict[str, int] = {}
-        for index, raw in enumerate(self._lines):
-            row = self._row(index, raw)
-            if "uid" in raw and (first := first_with.setdefault(row.uid, index)) != index:
-                raise DataError(f"{self._lines.where(index)}: uid {row.uid!r} was given to {self._lines.where(first)}")
-            self._numbers.setdefault(row.domain, array("q")).append(index)
-            tasks[row.task] = None
-        self.tasks = tuple(tasks)
+        self._format = RowFormat(name, domain, task, verifier, instruction, system_prompt)
+        self._rows = self._open(path, f"data source {name!r}, path")
+        self.tasks = self._rows.tasks
 
     @property
     def size(self) -> int:
-        return len(self._lines)
+        return len(self._rows)
 
     @property
     def domains(self) -> Mapping[str, Sequence[int] | None]:
-        return self._numbers
+        return self._rows.numbers_of_domains
 
     def row(self, index: int) -> Row:
-        return self._row(index, self._lines[index])
+        raw = self._rows[index]
+        return self._format.row(self._rows.where(index), raw)
 
-    def _row(self, index: int, raw: Mapping[str, Any]) -> Row:
-        where = self._lines.where(index)
+    def _open(self, path: str, setting: str) -> CheckedRows:
+        reading = json.dumps(["problems", self.name, self._format.domain, self._format.task, self._format.verifier])
+        return JsonLines(path, setting, self._format.tags, reading)
+
+
+class RowFormat(NamedTuple):
+    """How an object of a file becomes a row; what it doesn't say itself is taken from here."""
+
+    source: str
+    domain: str | None = None
+    task: str | None = None
+    verifier: str | None = None
+    instruction: str | None = None
+    system_prompt: str | None = None
+
+    def row(self, where: str, raw: Mapping[str, Any]) -> Row:
+        """
+        Raises:
+            DataError: it can't be a row; the message begins with `where`.
+        """
         refuse_typos(raw, where)
-        judged = read_judging(raw, where, domain=self._domain, verifier=self._verifier)
-        task = _text(raw, "task", self._task or self.name, where)
+        judged = read_judging(raw, where, domain=self.domain, verifier=self.verifier)
+        task = _text(raw, "task", self.task or self.source, where)
         messages = self._messages(raw, where)
         return Row(
             uid=_text(raw, "uid", f"{task}-{digest(json.dumps(messages))}", where),
             domain=judged.domain,
             task=task,
-            source=_text(raw, "source", self.name, where),
+            source=_text(raw, "source", self.source, where),
             messages=messages,
             verifier=judged.verifier,
             reference=judged.reference,
             metadata=_object(raw, "metadata", {}, where),
         )
+
+    def tags(self, where: str, raw: Mapping[str, Any]) -> Tags:
+        """What is to be known of an object at the start; raises as `row` does."""
+        row = self.row(where, raw)
+        return Tags(row.domain, row.task, row.uid if "uid" in raw else None)
 
     def _messages(self, raw: Mapping[str, Any], where: str) -> tuple[Message, ...]:
         given = [key for key in ("messages", "problem", "prompt") if key in raw]
@@ -153,7 +135,7 @@ class JsonlSource:
         if isinstance(value, str) and given[0] != "messages":
             if not value.strip():
                 raise DataError(f"{where}: {given[0]!r} is empty")
-            return as_messages(value, self._instruction, self._system_prompt)
+            return as_messages(value, self.instruction, self.system_prompt)
         return checked_messages(value, f"{where}: {given[0]!r}")
 
 

@@ -66,8 +66,7 @@ class ReasoningGymSource:
         cached_rows: Annotated[int, Field(ge=1)] = 4096,
     ) -> None:
         self.name, self.seed, self.size = name, seed, size
-        self.instruction, self.system_prompt = instruction, system_prompt
-        self._scorer = {} if scorer == "strict" else {"scorer": scorer}
+        self.instruction, self.system_prompt, self._scorer = instruction, system_prompt, scorer
         self.tasks = tuple(tasks)
         self._dataset_names = {task: str(knobs.get("name", task)) for task, knobs in tasks.items()}
         self._settings = {task: _settings_of(knobs) for task, knobs in tasks.items()}
@@ -112,16 +111,15 @@ class ReasoningGymSource:
                 f"source {self.name!r}: reasoning-gym can't make item {item} of {task!r} ({dataset}) with seed "
                 f"{self.seed}: {type(error).__name__}: {error}. Change the task's settings or the seed."
             ) from error
-        question = entry["question"]
-        return Row(
-            uid=f"{task}-{digest(question)}",
-            domain="logic",
+        return row_of_entry(
+            entry,
             task=task,
+            dataset=dataset,
+            settings=self._settings[task],
             source=self.name,
-            messages=as_messages(question, self.instruction, self.system_prompt),
-            verifier="logic",
-            # The task's settings too: some scorers look at them (the precision of decimal_arithmetic, say).
-            reference={"dataset": dataset, "entry": entry, "config": self._settings[task], **self._scorer},
+            instruction=self.instruction,
+            system_prompt=self.system_prompt,
+            scorer=self._scorer,
         )
 
     def _open(self, task: str, settings: Mapping[str, Any]) -> Any:
@@ -155,6 +153,38 @@ class ReasoningGymSource:
                 f"data source {self.name!r}, tasks.{task}.weight is {weight!r}; it must be a number above 0"
             )
         return float(weight)
+
+
+def row_of_entry(
+    entry: Mapping[str, Any],
+    *,
+    task: str,
+    dataset: str,
+    settings: Mapping[str, Any],
+    source: str,
+    instruction: str | None,
+    system_prompt: str | None,
+    scorer: str,
+    metadata: Mapping[str, Any] | None = None,
+) -> Row:
+    """What reasoning-gym made, as a problem for the logic verifier; `settings` are those of the data set."""
+    question = entry["question"]
+    return Row(
+        uid=f"{task}-{digest(question)}",
+        domain="logic",
+        task=task,
+        source=source,
+        messages=as_messages(question, instruction, system_prompt),
+        verifier="logic",
+        # The task's settings too: some scorers look at them (the precision of decimal_arithmetic, say).
+        reference={
+            "dataset": dataset,
+            "entry": entry,
+            "config": settings,
+            **({} if scorer == "strict" else {"scorer": scorer}),
+        },
+        metadata=metadata or {},
+    )
 
 
 def _settings_of(knobs: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from nemo_prorl.errors import CheckpointError, ProRLError, WeightsError
 from nemo_prorl.megatron import manifest
+from nemo_prorl.megatron.checkpoint_folder import STATE
 from nemo_prorl.megatron.interop.hf_view import HuggingFaceView
 from nemo_prorl.megatron.interop.neighbours import RUN_CONFIG, TOKENIZER, read_common, read_settings
 from nemo_prorl.megatron.interop.settings import architecture_of, dtype_of
@@ -22,8 +23,6 @@ from nemo_prorl.weights.hf_folder import TensorReader
 from nemo_prorl.weights.identity import model_identity
 
 log = logging.getLogger(__name__)
-
-STATE = "state.json"  # of prorl's own checkpoints: see megatron.checkpoint
 
 Format = Literal["hugging-face", "prorl", "megatron-lm", "megatron-bridge", "nemo"]
 FORMATS = (

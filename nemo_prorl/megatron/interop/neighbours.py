@@ -54,13 +54,12 @@ def megatron_lm_entries(architecture: Architecture, padded_vocab: int, step: int
     return {"args": Namespace(**arguments, iteration=step), "checkpoint_version": 3.0, "iteration": step}
 
 
-def write_bridge_files(folder: Path, architecture: Architecture, padded_vocab: int, step: int) -> None:
-    """run_config.yaml and train_state.pt in the checkpoint `folder`."""
+def bridge_files(architecture: Architecture, padded_vocab: int, step: int) -> dict[str, bytes]:
+    """What Megatron-Bridge wants in a checkpoint's folder, by name: run_config.yaml and train_state.pt."""
     text = yaml.safe_dump(run_config_of(architecture, padded_vocab), sort_keys=False)
-    (folder / RUN_CONFIG).write_text(text, encoding="utf-8")
-    buffer = io.BytesIO()
-    torch.save(train_state_of(step), buffer)
-    (folder / TRAIN_STATE).write_bytes(buffer.getvalue())
+    counters = io.BytesIO()
+    torch.save(train_state_of(step), counters)
+    return {RUN_CONFIG: text.encode(), TRAIN_STATE: counters.getvalue()}
 
 
 def run_config_of(architecture: Architecture, padded_vocab: int) -> dict[str, Any]:

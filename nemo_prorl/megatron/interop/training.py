@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from megatron.core import parallel_state
 from megatron.core.dist_checkpointing.mapping import ShardedObject
 
-from nemo_prorl.megatron.interop.neighbours import megatron_lm_entries, write_bridge_files
+from nemo_prorl.megatron.interop.neighbours import bridge_files, megatron_lm_entries
 from nemo_prorl.megatron.interop.torch_dist_sink import state_places
 from nemo_prorl.megatron.model import PolicyModel
 from nemo_prorl.weights.architecture import Architecture
@@ -21,9 +20,9 @@ def for_megatron_lm(model: PolicyModel, step: int) -> dict[str, Any]:
     return entries if model.uses_te else entries | {"transformer_engine_states": _empty_states(model)}
 
 
-def write_for_megatron_bridge(model: PolicyModel, folder: Path, step: int) -> None:
-    """run_config.yaml and train_state.pt. On the main rank alone."""
-    write_bridge_files(folder, _stored(model), model.padded_vocab, step)
+def described(model: PolicyModel, step: int) -> dict[str, bytes]:
+    """run_config.yaml and train_state.pt."""
+    return bridge_files(_stored(model), model.padded_vocab, step)
 
 
 def _stored(model: PolicyModel) -> Architecture:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from nemo_prorl.verifiers.answer import last_boxed
+from nemo_prorl.data.boxed import last_boxed
 
 _WRAPPERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ("`", "`"))
 

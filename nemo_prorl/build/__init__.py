@@ -1,4 +1,4 @@
-"""The composition root: the only file that knows every concrete class, and where every choice is made, once.
+"""The composition root: the only room that knows every concrete class, and where every choice is made, once.
 
 What opens is closed by the `with` of `training` and `cold_start`, in the opposite order, also after an error.
 """
@@ -6,7 +6,8 @@ What opens is closed by the `with` of `training` and `cold_start`, in the opposi
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,48 +16,48 @@ from typing import Any
 from nemo_prorl.actor.export import Export
 from nemo_prorl.actor.megatron_actor import MegatronActor
 from nemo_prorl.actor.reference import ReferencePolicy
+from nemo_prorl.algorithm.advantage import ADVANTAGES
 from nemo_prorl.algorithm.objective import OBJECTIVES
 from nemo_prorl.algorithm.policy_loss import PolicyLoss
 from nemo_prorl.algorithm.reduction import AGGREGATIONS
-from nemo_prorl.algorithm.reset import AtEntry, EveryKSteps
+from nemo_prorl.build.stages import recipe_from
+from nemo_prorl.cadence import Cadence
+from nemo_prorl.config.choice import SourceConfig, as_knobs
 from nemo_prorl.config.identity import RunIdentity
 from nemo_prorl.config.schema import (
     LossConfig,
-    MegatronConfig,
     ProRLConfig,
-    RunConfig,
     SFTConfig,
-    SourceConfig,
-    StageConfig,
-    as_knobs,
 )
 from nemo_prorl.config.verifiers import VerifierPoolConfig
-from nemo_prorl.data.mixture import Mixture, Objection, held_out, question_keys
-from nemo_prorl.data.prompt import Prompt
-from nemo_prorl.data.sampling import SamplingParams
+from nemo_prorl.data.mixture import Avoidance, Mixture, Objection, Weighting, question_keys
 from nemo_prorl.data.sources import SOURCES
 from nemo_prorl.data.sources.base import Source
 from nemo_prorl.data.sources.demonstrations import DEMONSTRATIONS
 from nemo_prorl.data.tokenizer import Tokenizer
 from nemo_prorl.evaluation.runner import Validator
+from nemo_prorl.evaluation.validation_set import ValidationSet, validation_sets
 from nemo_prorl.megatron.checkpoint import Checkpoints
 from nemo_prorl.megatron.layout import fitting_architecture
 from nemo_prorl.megatron.microbatch import packer_of
 from nemo_prorl.megatron.model import PolicyModel, build_model
 from nemo_prorl.megatron.offload import TrainingMemory
 from nemo_prorl.megatron.optimizer import PolicyOptimizer
+from nemo_prorl.megatron.retention import Retention
 from nemo_prorl.megatron.runtime import Runtime
 from nemo_prorl.megatron.schedule import Schedule
 from nemo_prorl.megatron.snapshot import WeightSnapshot
 from nemo_prorl.megatron.weights import load_weights
 from nemo_prorl.plugins import configured
-from nemo_prorl.recipe import Recipe, ResetRule, Stage
 from nemo_prorl.rollout.collector import Collector
 from nemo_prorl.rollout.engine import ROLLOUT_ENGINES
+from nemo_prorl.rollout.step_rewards import StepRewards
 from nemo_prorl.sft import SupervisedTrainer
 from nemo_prorl.telemetry.metrics import MetricsLog
 from nemo_prorl.telemetry.progress import Progress
-from nemo_prorl.trainer import Cadence, ProRLTrainer
+from nemo_prorl.telemetry.run import Run
+from nemo_prorl.telemetry.watch import Watch, alarms_from
+from nemo_prorl.trainer import ProRLTrainer
 from nemo_prorl.verifiers.pool import VerifierPool
 from nemo_prorl.verifiers.sandbox import SandboxSettings
 from nemo_prorl.weights.architecture import Architecture, read_hf_config
@@ -70,19 +71,20 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
+def training(config: ProRLConfig, run: Run) -> Iterator[ProRLTrainer]:
     """Everything that `prorl train` needs, wired and open."""
     architecture = fitting_architecture(config, world_size_from_environment())
     recipe = recipe_from(config.recipe.stages)
     tokenizer = Tokenizer.load(Path(config.model.path))
     with ExitStack() as stack:
         pool = stack.enter_context(verifier_pool(config.verifiers))
-        mixture, validation_prompts = data_from(config, tokenizer, pool.objection)
+        read_ahead = stack.enter_context(ThreadPoolExecutor(1, "read-ahead"))
+        mixture, validation_sets = data_from(config, tokenizer, pool.objection, read_ahead)
         engine = stack.enter_context(_open_engine(config, architecture))
         world = engine.runtime.world
+        control = run.join(world)
         metrics = stack.enter_context(_metrics_log(config, world))
-        updates = sum(stage.steps * stage.updates_per_step for stage in recipe)
-        optimizer = PolicyOptimizer(engine.model, config.optimizer, total_steps=updates)
+        optimizer = PolicyOptimizer(engine.model, config.optimizer, total_steps=recipe.updates)
         needs_reference = any(stage.kl_weight > 0 for stage in recipe)
         rollout = configured(as_knobs(config.rollout), ROLLOUT_ENGINES, "rollout")(
             model_path=Path(config.model.path), tokenizer=tokenizer, device=engine.runtime.device
@@ -96,10 +98,11 @@ def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
             schedule=engine.schedule,
             optimizer=optimizer,
             memory=TrainingMemory(engine.model, optimizer, config.megatron.offload),
-            reference=_reference(engine, config.megatron) if needs_reference else None,
+            reference=_frozen(engine, on_host="reference" in config.megatron.offload) if needs_reference else None,
+            base=_frozen(engine, on_host=True) if config.loss.kl.base_every_steps else None,
             engine=rollout,
             loss=loss_from(config.loss),
-            checkpoints=Checkpoints(_checkpoints(config.run), engine.runtime, keep_last=config.checkpoint.keep_last),
+            checkpoints=stack.enter_context(_checkpoints(config, engine.runtime)),
             export=export,
         )
         collector = Collector(
@@ -113,34 +116,41 @@ def training(config: ProRLConfig) -> Iterator[ProRLTrainer]:
                 training_cost(architecture),
                 shares_prompt=packer_of(config.megatron, uses_te=engine.model.uses_te).shares,
             ),
+            stop_reason=control.stop_reason,
         )
         validator = None
-        if validation_prompts:
+        if validation_sets:
             validator = Validator(
                 engine=rollout,
                 pool=pool,
-                prompts=validation_prompts,
+                sets=validation_sets,
                 world=world,
                 config=config.validation,
                 run_seed=config.run.seed,
+                stop_reason=control.stop_reason,
+                examples_per_set=config.telemetry.samples_per_validation_set,
             )
         yield ProRLTrainer(
             actor=actor,
             optimizer=optimizer,
             collector=collector,
             mixture=mixture,
+            rewards=StepRewards(world, configured(as_knobs(config.loss.advantage), ADVANTAGES, "loss.advantage")),
             validator=validator,
+            world=world,
             recipe=recipe,
-            cadence=Cadence(config.validation.every_steps, config.validation.at_start, config.checkpoint.every_steps),
+            cadence=_cadence(config),
+            control=control,
             identity=_identity(config),
             metrics=metrics,
-            progress=stack.enter_context(Progress(recipe.steps, is_main=world.is_main)),
+            progress=stack.enter_context(Progress(recipe.steps, is_main=world.is_main, status=run.status)),
+            watch=Watch(alarms_from(config.alarms), metrics, is_main=world.is_main),
             export_to=export_to,
         )
 
 
 @contextmanager
-def cold_start(config: SFTConfig) -> Iterator[SupervisedTrainer]:
+def cold_start(config: SFTConfig, run: Run) -> Iterator[SupervisedTrainer]:
     """Everything that `prorl sft` needs, wired and open."""
     architecture = fitting_architecture(config, world_size_from_environment())
     tokenizer = Tokenizer.load(Path(config.model.path))
@@ -148,6 +158,7 @@ def cold_start(config: SFTConfig) -> Iterator[SupervisedTrainer]:
     with ExitStack() as stack:
         engine = stack.enter_context(_open_engine(config, architecture))
         world = engine.runtime.world
+        control = run.join(world)
         metrics = stack.enter_context(_metrics_log(config, world))
         yield SupervisedTrainer(
             model=engine.model,
@@ -156,11 +167,12 @@ def cold_start(config: SFTConfig) -> Iterator[SupervisedTrainer]:
             demonstrations=demonstrations,
             tokenizer=tokenizer,
             config=config.sft,
-            checkpoints=Checkpoints(_checkpoints(config.run), engine.runtime, keep_last=config.checkpoint.keep_last),
+            checkpoints=stack.enter_context(_checkpoints(config, engine.runtime)),
             save_every=config.checkpoint.every_steps,
             identity=_identity(config),
             metrics=metrics,
-            progress=stack.enter_context(Progress(config.sft.steps, is_main=world.is_main)),
+            progress=stack.enter_context(Progress(config.sft.steps, is_main=world.is_main, status=run.status)),
+            control=control,
             world=world,
             export=_export(config, world) if config.export.at_end else None,
             export_to=Path(config.run.dir) / "export",
@@ -206,38 +218,6 @@ def _metrics_log(config: ProRLConfig | SFTConfig, world: World) -> MetricsLog:
     return MetricsLog(Path(config.run.dir), config.telemetry, is_main=world.is_main, resolved=resolved)
 
 
-def recipe_from(stages: Mapping[str, StageConfig]) -> Recipe:
-    """Config to the nouns that the trainer knows."""
-    return Recipe(tuple(_stage(name, stage) for name, stage in stages.items()))
-
-
-def _stage(name: str, stage: StageConfig) -> Stage:
-    rules: list[ResetRule] = []
-    if stage.reset.at_entry:
-        rules.append(AtEntry())
-    if stage.reset.every_steps is not None:
-        rules.append(EveryKSteps(stage.reset.every_steps))
-    return Stage(
-        name=name,
-        steps=stage.steps,
-        prompts_per_step=stage.prompts_per_step,
-        prompts_per_update=stage.prompts_per_update,
-        sampling=SamplingParams(
-            samples_per_prompt=stage.samples_per_prompt,
-            max_response_tokens=stage.max_response_tokens or stage.context_tokens,
-            context_tokens=stage.context_tokens,
-            temperature=stage.temperature,
-            top_p=stage.top_p,
-            top_k=stage.top_k,
-        ),
-        kl_weight=stage.kl_weight,
-        domain_weights={str(domain): weight for domain, weight in stage.domain_weights.items()},
-        reset_rules=tuple(rules),
-        reset_reference=stage.reset.reference,
-        reset_optimizer=stage.reset.optimizer,
-    )
-
-
 def loss_from(loss: LossConfig) -> PolicyLoss:
     """The policy loss with its knobs bound; each stage sets its own KL weight."""
     correction = loss.sampler_correction
@@ -251,40 +231,41 @@ def loss_from(loss: LossConfig) -> PolicyLoss:
     )
 
 
-def data_from(config: ProRLConfig, tokenizer: Tokenizer, objection: Objection) -> tuple[Mixture, list[Prompt]]:
+def data_from(
+    config: ProRLConfig, tokenizer: Tokenizer, objection: Objection, executor: Executor | None = None
+) -> tuple[Mixture, list[ValidationSet]]:
     """The training mixture, without the validation problems, and those; neither has what can't be judged."""
-    prompts = held_out_from(config, tokenizer, objection)
+    data, sets = config.data, held_out_from(config, tokenizer, objection)
     mixture = Mixture(
-        {name: (_source(name, source, "sources"), source.weight) for name, source in config.data.sources.items()},
+        {name: (_source(name, source, "sources"), source.weight) for name, source in data.sources.items()},
         tokenizer,
         seed=config.run.seed,
-        max_prompt_tokens=config.data.max_prompt_tokens,
-        long_prompts=config.data.long_prompts,
-        exclude=question_keys(prompts),
+        max_prompt_tokens=data.max_prompt_tokens,
+        long_prompts=data.long_prompts,
+        exclude=question_keys(prompt for one in sets for prompt in one.prompts),
         objection=objection,
+        weighting=Weighting(by_size=data.weighting == "by_size", temperature=data.weighting_temperature),
+        max_epochs={name: source.max_epochs for name, source in data.sources.items() if source.max_epochs},
+        avoidance=Avoidance(**data.avoid.model_dump()),
+        executor=executor,
     )
-    return mixture, prompts
+    return mixture, sets
 
 
-def held_out_from(config: ProRLConfig, tokenizer: Tokenizer, objection: Objection | None = None) -> list[Prompt]:
-    """The validation problems."""
-    return held_out(
-        {name: _source(name, source, "held_out") for name, source in config.data.held_out.items()},
-        tokenizer,
-        problems_per_task=config.validation.problems_per_task,
-        max_prompt_tokens=config.data.max_prompt_tokens,
-        long_prompts=config.data.long_prompts,
-        objection=objection,
-    )
+def held_out_from(config: ProRLConfig, tokenizer: Tokenizer, objection: Objection | None = None) -> list[ValidationSet]:
+    """What is held out of training, with its problems."""
+    sources = {name: _source(name, source, "held_out") for name, source in config.data.held_out.items()}
+    return validation_sets(sources, config, tokenizer, objection)
 
 
 def _source(name: str, source: SourceConfig, group: str) -> Source:
-    made: Any = configured(as_knobs(source, "weight"), SOURCES, f"data.{group}.{name}")(name)
+    made: Any = configured(as_knobs(source), SOURCES, f"data.{group}.{name}")(name)
     return made
 
 
-def _reference(engine: _Engine, config: MegatronConfig) -> ReferencePolicy:
-    return ReferencePolicy(WeightSnapshot(engine.model, on_host="reference" in config.offload), engine.schedule)
+def _frozen(engine: _Engine, *, on_host: bool) -> ReferencePolicy:
+    """The model as it was loaded from model.path; a checkpoint brings back what a reference has become since."""
+    return ReferencePolicy(WeightSnapshot(engine.model, on_host=on_host), engine.schedule)
 
 
 def verifier_pool(verifiers: VerifierPoolConfig) -> VerifierPool:
@@ -293,5 +274,30 @@ def verifier_pool(verifiers: VerifierPoolConfig) -> VerifierPool:
     return VerifierPool(**settings, sandbox=SandboxSettings(**verifiers.sandbox.model_dump()))
 
 
-def _checkpoints(run: RunConfig) -> Path:
-    return Path(run.dir) / "checkpoints"
+def _checkpoints(config: ProRLConfig | SFTConfig, runtime: Runtime) -> Checkpoints:
+    kept = config.checkpoint
+    return Checkpoints(
+        Path(config.run.dir) / "checkpoints",
+        runtime,
+        retention=Retention(kept.keep_last, _kept_best(config), kept.keep_every_steps, kept.keep_at_resets),
+        asynchronous=kept.asynchronous,
+    )
+
+
+def _kept_best(config: ProRLConfig | SFTConfig) -> int:
+    """As set; one at least where some stage resets to the best policy, which then must be there."""
+    if isinstance(config, SFTConfig):
+        return 0
+    needed = any(stage.reset.to == "best" for stage in config.recipe.stages.values())
+    return max(config.checkpoint.keep_best, int(needed))
+
+
+def _cadence(config: ProRLConfig) -> Cadence:
+    return Cadence(
+        validate_every=config.validation.every_steps,
+        validate_at_start=config.validation.at_start,
+        save_every=config.checkpoint.every_steps,
+        measure_base_every=config.loss.kl.base_every_steps,
+        save_best=_kept_best(config) > 0,
+        save_resets=config.checkpoint.keep_at_resets,
+    )

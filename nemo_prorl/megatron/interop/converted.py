@@ -9,15 +9,15 @@ from pathlib import Path
 import torch
 
 from nemo_prorl.megatron import checkpoint_folder, manifest
-from nemo_prorl.megatron.interop.model_folder import STATE, ModelFolder
+from nemo_prorl.megatron.interop.model_folder import ModelFolder
 from nemo_prorl.megatron.interop.neighbours import (
     COMMON,
     CONTENT,
     LATEST_TRAIN_STATE,
     TOKENIZER,
     TRAIN_STATE,
+    bridge_files,
     megatron_lm_entries,
-    write_bridge_files,
 )
 from nemo_prorl.megatron.interop.nemo_context import write_context
 from nemo_prorl.megatron.interop.torch_dist_sink import FORMAT
@@ -41,11 +41,12 @@ def write_prorl_beside(
     """
     common = {"content_metadata": dict(CONTENT), **megatron_lm_entries(architecture, padded_vocab, step)}
     _write_format(folder, common)
-    write_bridge_files(folder, architecture, padded_vocab, step)
+    for name, content in bridge_files(architecture, padded_vocab, step).items():
+        (folder / name).write_bytes(content)
     _write_model_files(folder / TOKENIZER, source, architecture)
     # No layout of ranks is like this one: nobody goes on from random states that there aren't.
     own = {"step": step, "updates": 0, "layout": None, "state": {"source": source.path.resolve().name}}
-    (folder / STATE).write_text(json.dumps(own, indent=1), encoding="utf-8")
+    (folder / checkpoint_folder.STATE).write_text(json.dumps(own, indent=1), encoding="utf-8")
     (folder / CHECKSUMS).write_text(json.dumps(dict(checksums), indent=0), encoding="utf-8")
     (folder.parent / checkpoint_folder.LATEST).write_text(f"{step}\n", encoding="utf-8")
     (folder.parent / LATEST_TRAIN_STATE).write_bytes((folder / TRAIN_STATE).read_bytes())

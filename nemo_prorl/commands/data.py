@@ -1,0 +1,44 @@
+"""`prorl data <what>`: problems to train on, from published sources or of one's own."""
+
+from __future__ import annotations
+
+import argparse
+from importlib import import_module
+
+SUBCOMMANDS = {
+    "prepare": ("nemo_prorl.commands.data_prepare", "published sources become files that training reads"),
+    "inspect": ("nemo_prorl.commands.data_inspect", "what is in a folder or file of problems: a table and a page"),
+    "validate": ("nemo_prorl.commands.data_validate", "every line of one's own file that training would refuse"),
+}
+
+EXAMPLES = """\
+examples:
+  prorl data prepare --dry-run                          the five sources of the paper: where from, how many, licences
+  prorl data prepare only=[reasoning_gym] folder=FOLDER
+  prorl data prepare sources.deepscaler.folder=DOWNLOADED sources.scp116k.agreement=flags
+  prorl data inspect FOLDER --page data.html
+  prorl data validate problems.jsonl --domain math
+
+`prorl data prepare` takes settings, KEY=VALUE: nemo_prorl/config/prepare.py and conf/prepare/ list them. The others
+have options: `prorl data inspect --help`. docs/data.md has the format of the files and what is known of the sources."""
+
+
+def run(arguments: list[str], *, dry_run: bool) -> int:
+    """Run a subcommand, or with `dry_run` say what it would do. Returns the exit code."""
+    options, rest = _parser().parse_known_args(arguments[:1])
+    module = import_module(SUBCOMMANDS[options.what][0])
+    return int(module.run([*rest, *arguments[1:]], dry_run=dry_run))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="prorl data",
+        description=f"{(__doc__ or '').partition(': ')[2].capitalize()}",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    what = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
+    for name, (_, summary) in SUBCOMMANDS.items():
+        what.add_parser(name, help=summary, add_help=False)
+    return parser

@@ -1,0 +1,38 @@
+"""`prorl reset RUN_DIR`: have a live run reset its reference and optimizer, as its stage's settings say."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from nemo_prorl.commands.live_runs import live_run
+from nemo_prorl.reset_requests import ask_for_reset
+from nemo_prorl.telemetry.run_folder import written
+
+
+def run(arguments: list[str], *, dry_run: bool = False) -> int:
+    """Ask, or with `dry_run` only say whom. Returns the exit code.
+
+    Raises:
+        ConfigError: there is no run in the folder, or none that is live.
+        RunFolderError: the request can't be written.
+    """
+    options = _options(arguments)
+    attempt = live_run(options.run_dir, "reset")
+    if dry_run:
+        print(f"would ask {attempt} of {options.run_dir} for a reset: {options.reason}")
+        return 0
+    with written(options.run_dir):
+        request = ask_for_reset(options.run_dir, options.reason)
+    print(
+        f"{attempt} of {options.run_dir} is asked for a reset. It resets at its next step boundary and moves {request} "
+        f"to {request.parent / 'done'}; metrics.jsonl has the event. Take it back by removing that file"
+    )
+    return 0
+
+
+def _options(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="prorl reset", description=__doc__.partition(": ")[2])
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the run's folder (run.dir)")
+    parser.add_argument("--reason", required=True, help="for the record: why the run needs one now")
+    return parser.parse_args(arguments)

@@ -1,0 +1,61 @@
+"""docs/metrics.md lists every metric that the code names, and every alarm with the limits that it has."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+
+from nemo_prorl.config.alarms import AlarmsConfig
+from nemo_prorl.telemetry.watch import KINDS
+from tests.house.source import PACKAGE, ROOT, place, python_files, tree
+from tests.telemetry.documented import described, described_names
+
+PLACES = (
+    *("alarm", "data", "kl", "optimizer", "policy", "reset", "reset_effect", "reward", "rollout", "sft", "shaping"),
+    *("stage", "time", "validation", "verifier"),
+)
+METRIC = re.compile(rf"({'|'.join(PLACES)})/[\w/*]*[a-z\d*]")
+
+
+def named_metrics() -> dict[str, str]:
+    """String literals that look like a metric, with where each stands; a * is what the code fills in."""
+    found = {}
+    for file in python_files(PACKAGE):
+        if "/commands/" in place(file) or "/data/" in place(file) or "/verifiers/sandbox" in place(file):
+            continue
+        for node in ast.walk(tree(file)):
+            parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+            text = "".join(
+                str(part.value) if isinstance(part, ast.Constant) else "*"
+                for part in parts
+                if isinstance(part, ast.Constant | ast.FormattedValue)
+            )
+            if METRIC.fullmatch(text):
+                found[text] = f"{place(file)}:{node.lineno}"
+    return found
+
+
+def is_described(name: str) -> bool:
+    """By a name of the page; or, where the code fills something in, by a name that it could become."""
+    could_become, filled_in = re.compile(name.replace("*", ".+")), name.replace("*", "x")
+    return any(p.fullmatch(filled_in) for p in described()) or any(could_become.fullmatch(n) for n in described_names())
+
+
+def test_every_metric_that_the_code_names_is_described():
+    named = named_metrics()
+    assert len(named) > 60, "the search finds too little to prove anything"
+    missing = {name: where for name, where in named.items() if not is_described(name)}
+    assert not missing, f"describe them in docs/metrics.md: {missing}"
+
+
+@pytest.mark.parametrize("alarm", KINDS)
+def test_every_alarm_is_described_with_its_limits(alarm):
+    lines = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8").splitlines()
+    (row,) = [line for line in lines if line.startswith(f"| {alarm} |")]
+    limits = getattr(AlarmsConfig(), alarm).model_dump()
+    said = set(re.findall(r"\d+(?:\.\d+)?", row))
+    assert KINDS[alarm].metric in row
+    wanted = {f"{value:g}" for name, value in limits.items() if value and not (name == "steps" and value == 1)}
+    assert wanted <= said, f"{alarm}: {wanted - said}"
