@@ -60,11 +60,10 @@ from nemo_prorl.telemetry.watch import Watch, alarms_from
 from nemo_prorl.trainer import ProRLTrainer
 from nemo_prorl.verifiers.pool import VerifierPool
 from nemo_prorl.verifiers.sandbox import SandboxSettings
-from nemo_prorl.weights.architecture import Architecture, read_hf_config
+from nemo_prorl.weights.architecture import Architecture
 from nemo_prorl.weights.estimate import training_cost
 from nemo_prorl.weights.hf_folder import TensorReader
 from nemo_prorl.weights.identity import model_identity
-from nemo_prorl.weights.training_card import training_card
 from nemo_prorl.world import World, world_size_from_environment
 
 log = logging.getLogger(__name__)
@@ -89,7 +88,7 @@ def training(config: ProRLConfig, run: Run) -> Iterator[ProRLTrainer]:
         rollout = configured(as_knobs(config.rollout), ROLLOUT_ENGINES, "rollout")(
             model_path=Path(config.model.path), tokenizer=tokenizer, device=engine.runtime.device
         )
-        export = _export(config, world)
+        export = Export.of(config, world)
         export_to = Path(config.run.dir) / "export" if config.export.at_end else None
         if export_to is not None:
             export.check(export_to)  # now rather than after weeks
@@ -174,7 +173,7 @@ def cold_start(config: SFTConfig, run: Run) -> Iterator[SupervisedTrainer]:
             progress=stack.enter_context(Progress(config.sft.steps, is_main=world.is_main, status=run.status)),
             control=control,
             world=world,
-            export=_export(config, world) if config.export.at_end else None,
+            export=Export.of(config, world) if config.export.at_end else None,
             export_to=Path(config.run.dir) / "export",
         )
 
@@ -200,12 +199,6 @@ def _open_engine(config: ProRLConfig | SFTConfig, architecture: Architecture) ->
         with TensorReader(Path(config.model.path)) as reader:
             load_weights(model, reader)
         yield _Engine(runtime, model, Schedule(model, runtime))
-
-
-def _export(config: ProRLConfig | SFTConfig, world: World) -> Export:
-    path, command = Path(config.model.path), "train" if isinstance(config, ProRLConfig) else "sft"
-    settings, base = config.model_dump(mode="json"), read_hf_config(path)
-    return Export(config.export, path, world, card=lambda name: training_card(name, command, settings, base))
 
 
 def _identity(config: ProRLConfig | SFTConfig) -> RunIdentity:

@@ -72,6 +72,8 @@ def to_megatron(source: Path, destination: Path, layout: MegatronLayout, *, like
         work_folder(destination, job=job, needs_bytes=sink_for(Path()).needs_bytes) as work,
     ):
         folder = work.path / inside
+        if layout.format == "nemo":
+            write_nemo_beside(folder, opened, target, step)
         checksums = convert(
             reader, sink_for(folder), target, stored_as, work, lambda names: watch(names, "tensors written")
         )
@@ -82,8 +84,8 @@ def to_megatron(source: Path, destination: Path, layout: MegatronLayout, *, like
             work,
             lambda names: watch(names, "tensors looked at again"),
         )
-        beside = write_nemo_beside if layout.format == "nemo" else write_prorl_beside
-        beside(folder, opened, target, padded_vocab, step, checksums)
+        if layout.format == "megatron":
+            write_prorl_beside(folder, opened, target, padded_vocab, step, checksums)
     return destination / inside
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -53,27 +54,20 @@ def write_prorl_beside(
     _seal(folder)
 
 
-def write_nemo_beside(
-    folder: Path,
-    source: ModelFolder,
-    architecture: Architecture,
-    padded_vocab: int,
-    step: int,
-    checksums: Mapping[str, int],
-) -> None:
-    """What NeMo 2 wants beside the tensors in `folder`, its weights/."""
-    _write_format(folder, {"content_metadata": dict(CONTENT), "global_step": step, "state_dict": {}})
+def write_nemo_beside(folder: Path, source: ModelFolder, architecture: Architecture, step: int) -> None:
+    """What NeMo 2 wants beside the tensors in `folder`, its weights/. Before them: it is NeMo that may fail."""
     context = folder.parent / "context"
+    shutil.rmtree(context, ignore_errors=True)  # of an attempt that was killed
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_format(folder, {"content_metadata": dict(CONTENT), "global_step": step, "state_dict": {}})
     _write_model_files(context / "nemo_tokenizer", source, architecture)
     write_context(context, architecture)
-    for path in (*folder.iterdir(), *context.rglob("*")):
+    for path in context.rglob("*"):
         manifest.sync(path)
 
 
 def _seal(folder: Path) -> None:
     """Get everything onto the disk and list it. Not the tensors' files: every tensor in them carries its checksum."""
-    for path in folder.glob("*.distcp"):
-        manifest.sync(path)
     listed = [name for name in manifest.files_of(folder) if not name.endswith(".distcp")]
     manifest.write(folder, {name: manifest.fingerprint(folder / name) for name in listed})
 

@@ -28,6 +28,7 @@ from torch.distributed.checkpoint.metadata import (
     TensorStorageMetadata,
 )
 
+from nemo_prorl.megatron import manifest
 from nemo_prorl.megatron.interop.stored_tensors import LAYERS
 from nemo_prorl.megatron.interop.tensor_archive import write_tensor
 from nemo_prorl.megatron.names import TRANSFORMER_ENGINE_NAMES
@@ -109,12 +110,14 @@ class TorchDistSink:
         return {"file": Path(file.name).name, "pieces": pieces}
 
     def finish(self, done: Mapping[str, Any]) -> None:
-        """Write what says where all tensors are, last."""
+        """Write what says where all tensors are, and get everything onto the disk."""
         states = self._write_states()
         for file in self._opened:
             file.close()
         metadata = self._metadata(done, states)
         (self._folder / ".metadata").write_bytes(pickle.dumps(metadata))
+        for path in (*self._folder.glob("*.distcp"), self._folder / ".metadata"):
+            manifest.sync(path)
 
     def _file(self) -> BinaryIO:
         """This thread's file; a new one when it has none, or one that is full."""
