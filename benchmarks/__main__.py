@@ -15,6 +15,7 @@ from benchmarks.results import Selection, keep
 BENCHMARKS = {
     "step": "benchmarks.step:STEP",  # a training step against TRL's
     "memory": "benchmarks.memory:MEMORY",  # the same at a vocabulary of 32k and long responses
+    "rollout": "benchmarks.rollout:ROLLOUT",  # over models, batches and lengths, against the transformers engine
     "logprobs": "benchmarks.logprobs:LOGPROBS",  # from hidden states, against whole logits
     "packing": "benchmarks.packing:PACKING",  # against padded rows
     "costs": "benchmarks.costs:COSTS",  # of rows by their length, for sharing them out

@@ -102,7 +102,7 @@ def config_of(sizes: Sizes, run_dir: str) -> ProRLConfig:
         "kl_weight": OBJECTIVE["kl_weight"],
     }
     source = {"name": "jsonl", "path": str(sizes.folder / "prompts.jsonl"), "domain": "logic"}
-    engine = _shipped("rollout/transformers")
+    engine = _shipped("rollout/native")
     clip = {"name": "clip_higher", "clip_low": OBJECTIVE["clip_low"], "clip_high": OBJECTIVE["clip_high"]}
     settings: dict[str, Any] = {
         "run": {"dir": run_dir, "torch_threads": sizes.threads},

@@ -1,4 +1,4 @@
-"""Whether two Hugging Face folders hold the same weights: the same as `prorl convert compare`."""
+"""Whether two model folders hold the same weights: the same as `prorl convert compare`."""
 
 import sys
 

@@ -62,6 +62,11 @@ class Resets:
     reference: bool = True
     optimizer: bool = True
 
+    @property
+    def what(self) -> str:
+        """What is reset, to be read."""
+        return " and ".join(name for name in ("reference", "optimizer") if getattr(self, name))
+
 
 @dataclass(frozen=True)
 class Stage:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
-from nemo_prorl.actor.interface import PolicyActor
+from nemo_prorl.actor.interface import Optimizer, PolicyActor
 from nemo_prorl.actor.phases import inference_phase, training_phase
-from nemo_prorl.algorithm.reduction import Metric
 from nemo_prorl.cadence import Cadence
 from nemo_prorl.config.identity import RunIdentity
 from nemo_prorl.control import RunControl, undone_when_stopped
@@ -19,7 +18,7 @@ from nemo_prorl.evaluation.interface import Validator
 from nemo_prorl.recipe import Recipe, Stage, first_reason
 from nemo_prorl.rollout.collector import Collector
 from nemo_prorl.rollout.step_rewards import StepRewards, shape_group
-from nemo_prorl.run_state import WATCHED, RunState
+from nemo_prorl.run_state import WATCHED, Best, RunState
 from nemo_prorl.saver import Saver
 from nemo_prorl.telemetry.metrics import MetricsLog, StepMetrics
 from nemo_prorl.telemetry.progress import Progress
@@ -32,12 +31,6 @@ FIRST_UPDATE_METRICS = ("policy/approximate_kl", "policy/ratio_max", "policy/rat
 
 # When a reset's effect is told: late enough for the optimizer to have found its moments again.
 REPORT_RESET_AFTER_STEPS = 20
-
-
-class Optimizer(Protocol):
-    """The one verb the step needs of an optimizer."""
-
-    def step(self) -> Mapping[str, Metric | float]: ...
 
 
 class ProRLTrainer:
@@ -172,28 +165,35 @@ class ProRLTrainer:
     def reset(self, reason: str) -> None:
         """A hard reset: the reference becomes the policy, the optimizer starts afresh (paper, section 2.3.1)."""
         self.report_effect_of_reset()
-        resets, best = self.stage.resets, self.state.best
-        to_best = resets.to == "best" and best is not None
         event = {
             "reset/count": self.state.resets + 1,
             "reset/steps_since_last": self.state.steps_since_reset,
             "reset/kl_before": self.state.kls[-1] if self.state.kls else 0.0,
             **{f"reset/score_before_{ago}": score for ago, score in enumerate(reversed(self.state.scores[-5:]))},
         }
+        what = self.stage.resets.what
         with self.timer("reset"):
-            if to_best and best is not None:
-                if best.step != self.state.step:  # then it is the present one, whose checkpoint is still to come
-                    self.actor.return_to(best.step)
+            if self.stage.resets.to == "best" and (best := self.return_to_best()):
                 event |= {"reset/best_step": best.step, "reset/best_score": best.score}
-            if resets.reference:
+                what += f" to the best policy, of step {best.step}"
+            if self.stage.resets.reference:
                 self.actor.reset_reference()
-            if resets.optimizer:
+            if self.stage.resets.optimizer:
                 self.actor.reset_optimizer()
-        self.state.was_reset(to_best)
-        what = " and ".join(name for name in ("reference", "optimizer") if getattr(resets, name))
-        to = f" to the best policy, of step {best.step}" if to_best and best is not None else ""
-        self.metrics.write(self.state.step, event, kind="reset", note=f"{what}{to}: {reason}")
-        self.progress.say(f"reset of {what}{to} at step {self.state.step}: {reason}")
+        self.state.was_reset(to_best="reset/best_step" in event)
+        self.metrics.write(self.state.step, event, kind="reset", note=f"{what}: {reason}")
+        self.progress.say(f"reset of {what} at step {self.state.step}: {reason}")
+
+    def return_to_best(self) -> Best | None:
+        """Take up the best-validated policy; None when there is none to be had, and the present one has to do."""
+        best = self.state.best
+        try:
+            if best is not None and best.step != self.state.step:  # the present one's checkpoint is still to come
+                self.actor.return_to(best.step)
+        except CheckpointError as error:
+            self.progress.say(f"the best policy, of step {best.step if best else 0}, is lost: {error}")
+            return None
+        return best
 
     # -- bookkeeping -------------------------------------------------------------------------------------------------
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
-from nemo_prorl.config.schema import ExportConfig
+from nemo_prorl.config.schema import ExportConfig, ProRLConfig, SFTConfig
 from nemo_prorl.errors import ProRLError
 from nemo_prorl.megatron.model import PolicyModel
 from nemo_prorl.megatron.weights import export_weights
-from nemo_prorl.weights.hf_folder import write_hf_folder
+from nemo_prorl.weights.architecture import read_hf_config
+from nemo_prorl.weights.hf_writer import write_hf_folder
 from nemo_prorl.weights.new_folder import refuse_to_replace
+from nemo_prorl.weights.training_card import training_card
 from nemo_prorl.world import World, gather_or_raise
 
 log = logging.getLogger(__name__)
@@ -27,6 +29,14 @@ class Export:
     config: ExportConfig
     like: Path
     world: World
+    card: Callable[[str], str] | None = None  # the model card's text, for the folder's name
+
+    @classmethod
+    def of(cls, config: ProRLConfig | SFTConfig, world: World) -> Export:
+        """The export of a run, with a model card that tells its settings."""
+        like, command = Path(config.model.path), "train" if isinstance(config, ProRLConfig) else "sft"
+        settings, base = config.model_dump(mode="json"), read_hf_config(like)
+        return cls(config.export, like, world, card=lambda name: training_card(name, command, settings, base))
 
     def check(self, folder: Path) -> None:
         """Collective: find before a long training what would keep `folder` from being written after it.
@@ -70,4 +80,5 @@ class Export:
             dtype=self.config.dtype,
             max_shard_bytes=self.config.max_shard_bytes,
             overwrite=True,
+            card=None if self.card is None else self.card(folder.name),
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from nemo_aligner.models.alignable_interface import AlignableGenerativeInterface
@@ -26,6 +26,12 @@ from nemo_prorl.rollout.engine import Sampled
 
 Metrics = dict[str, Metric]
 AnyBatch = RolloutBatch | Mapping[str, Any]  # a mapping has NeMo-Aligner's keys, see `from_aligner`
+
+
+class Optimizer(Protocol):
+    """The one verb the step needs of an optimizer."""
+
+    def step(self) -> Mapping[str, Metric | float]: ...
 
 
 class PolicyActor(AlignableGenerativeInterface):  # type: ignore[misc]

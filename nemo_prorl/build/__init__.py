@@ -88,7 +88,7 @@ def training(config: ProRLConfig, run: Run) -> Iterator[ProRLTrainer]:
         rollout = configured(as_knobs(config.rollout), ROLLOUT_ENGINES, "rollout")(
             model_path=Path(config.model.path), tokenizer=tokenizer, device=engine.runtime.device
         )
-        export = Export(config.export, Path(config.model.path), world)
+        export = Export.of(config, world)
         export_to = Path(config.run.dir) / "export" if config.export.at_end else None
         if export_to is not None:
             export.check(export_to)  # now rather than after weeks
@@ -173,7 +173,7 @@ def cold_start(config: SFTConfig, run: Run) -> Iterator[SupervisedTrainer]:
             progress=stack.enter_context(Progress(config.sft.steps, is_main=world.is_main, status=run.status)),
             control=control,
             world=world,
-            export=Export(config.export, Path(config.model.path), world) if config.export.at_end else None,
+            export=Export.of(config, world) if config.export.at_end else None,
             export_to=Path(config.run.dir) / "export",
         )
 

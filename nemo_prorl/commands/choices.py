@@ -10,7 +10,9 @@ from nemo_prorl.algorithm.objective import OBJECTIVES
 from nemo_prorl.algorithm.reduction import AGGREGATIONS
 from nemo_prorl.algorithm.shaping import SHAPINGS
 from nemo_prorl.config.choice import Choice, as_knobs
+from nemo_prorl.config.prepare import PrepareConfig
 from nemo_prorl.config.schema import ProRLConfig, SFTConfig
+from nemo_prorl.data.prepare.converters import CONVERTERS
 from nemo_prorl.data.sources import SOURCES
 from nemo_prorl.data.sources.demonstrations import DEMONSTRATIONS
 from nemo_prorl.errors import ConfigError, SettingsError
@@ -18,7 +20,7 @@ from nemo_prorl.plugins import configured
 from nemo_prorl.rollout.engine import ROLLOUT_ENGINES
 
 
-def check_choices(config: ProRLConfig | SFTConfig) -> None:
+def check_choices(config: ProRLConfig | SFTConfig | PrepareConfig) -> None:
     """
     Raises:
         ConfigError: every plug-in that is unknown or can't be imported here, and every knob that one doesn't have or
@@ -35,7 +37,13 @@ def check_choices(config: ProRLConfig | SFTConfig) -> None:
         raise (SettingsError if same_everywhere else ConfigError)("\n".join(map(str, problems)))
 
 
-def _choices(config: ProRLConfig | SFTConfig) -> Iterator[tuple[Choice, Mapping[str, str], str]]:
+def _choices(config: ProRLConfig | SFTConfig | PrepareConfig) -> Iterator[tuple[Choice, Mapping[str, str], str]]:
+    if isinstance(config, PrepareConfig):
+        for name, published in config.sources.items():
+            yield published, CONVERTERS, f"sources.{name}"
+        for name, evaluation in config.quality.evaluation.items():
+            yield evaluation, SOURCES, f"quality.evaluation.{name}"
+        return
     if isinstance(config, SFTConfig):
         yield config.sft.source, DEMONSTRATIONS, "sft.source"
         return

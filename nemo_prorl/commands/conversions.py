@@ -1,136 +1,183 @@
-"""What `prorl convert` does, on the Megatron engine in this one process."""
+"""What `prorl convert` does: a model folder of any format written as another, whatever its size."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from math import lcm
 from pathlib import Path
+from typing import Literal
 
-import torch
-from torch import Tensor
-
-from nemo_prorl.config.schema import MegatronConfig
-from nemo_prorl.errors import CheckpointError, ConfigError, WeightsError
-from nemo_prorl.megatron.checkpoint import Checkpoints
-from nemo_prorl.megatron.model import build_model
-from nemo_prorl.megatron.runtime import Runtime
-from nemo_prorl.megatron.schedule import Schedule, TokenRows, TokenScores
-from nemo_prorl.megatron.stored import StoredModel
-from nemo_prorl.megatron.weights import export_weights, load_weights
+from nemo_prorl.errors import ConfigError
+from nemo_prorl.megatron.interop.converted import write_nemo_beside, write_prorl_beside
+from nemo_prorl.megatron.interop.model_folder import ModelFolder, open_folder, read_state, step_of
+from nemo_prorl.megatron.interop.nemo_context import check_nemo
+from nemo_prorl.megatron.interop.stored_tensors import StoredTensors
+from nemo_prorl.megatron.interop.torch_dist_sink import TorchDistSink
 from nemo_prorl.weights.architecture import Architecture, Dtype
-from nemo_prorl.weights.hf_folder import TensorReader, write_hf_folder
-from nemo_prorl.world import world_size_from_environment
+from nemo_prorl.weights.conversion import convert, verify
+from nemo_prorl.weights.hf_folder import TensorReader
+from nemo_prorl.weights.hf_writer import SafetensorsSink, write_companions, write_config
+from nemo_prorl.weights.identity import model_identity
+from nemo_prorl.weights.model_card import CARD, base_model_of, model_card
+from nemo_prorl.weights.tokenizer_size import check_tokenizer
+from nemo_prorl.weights.training_card import training_card
+from nemo_prorl.weights.work_folder import WorkFolder, work_folder
 
-SCORED_SHAPE = 4, 64  # rows and tokens of the random text that two models are compared on
+Watch = Callable[[Iterator[str], str], Iterator[str]]
+MegatronFormat = Literal["megatron", "nemo"]
 
-WeightStream = Iterator[tuple[str, Tensor]]
+
+@dataclass(frozen=True)
+class MegatronLayout:
+    """How a torch_dist checkpoint is to be stored.
+
+    Any layout of ranks can load any of them. `tensor_parallel_size` only says for which one the pieces are cut, so
+    that each rank reads its own and no more. The padded vocabulary must be that of who loads it.
+    """
+
+    format: MegatronFormat = "megatron"
+    dtype: Dtype | None = None
+    vocabulary_multiple: int = 128
+    tensor_parallel_size: int = 1
+    max_file_bytes: int = 5_000_000_000
 
 
-def hf_to_megatron(source: Path, destination: Path, *, vocabulary_multiple: int) -> Path:
-    """Write a Hugging Face folder as a torch_dist checkpoint, which every parallel layout can load; returns its path.
+def to_megatron(source: Path, destination: Path, layout: MegatronLayout, *, like: Path | None, watch: Watch) -> Path:
+    """Write any model folder as a torch_dist checkpoint; returns the path of the checkpoint.
 
-    bf16 stays bf16, fp32 and fp16 become fp32, which holds both.
+    bf16 stays bf16, fp32 and fp16 become fp32, which holds both, unless the layout says otherwise.
 
     Raises:
-        CheckpointError: `destination` is not empty, or can't be written.
-        WeightsError: the source is not a model that we can train.
+        CheckpointError, WeightsError: the source is no model that we know whole; `destination` is not empty or can't
+            be written; a tokenizer is not the model's.
     """
-    architecture = Architecture.read(source)
-    if destination.exists() and not (destination.is_dir() and not any(destination.iterdir())):
-        raise CheckpointError(f"{destination} is not an empty folder; choose another, or empty it yourself.")
-    config = MegatronConfig(
-        precision="bf16" if architecture.dtype == "bf16" else "fp32", vocabulary_multiple=vocabulary_multiple
-    )
-    with _one_process(config) as runtime, TensorReader(source) as reader:
-        reader.check(architecture)
-        model = build_model(architecture, config, runtime)
-        load_weights(model, reader)
-        return Checkpoints(destination, runtime).save(0, model, None, {}, {"source": str(source)})
+    opened = open_folder(source, like)
+    stored_as = layout.dtype or ("bf16" if opened.architecture.dtype == "bf16" else "fp32")
+    target = replace(opened.architecture, dtype=stored_as)
+    tp_size = layout.tensor_parallel_size
+    _check_tensor_parallel(target, tp_size)
+    padded_vocab = target.padded_vocab(lcm(layout.vocabulary_multiple, tp_size))
+    if opened.files is not None:
+        check_tokenizer(opened.files, target.vocab_size)
+    if layout.format == "nemo":
+        check_nemo()
+    step = step_of(opened) or 0
+    inside = "weights" if layout.format == "nemo" else f"iter_{step:07d}"
+    sink_for = _sink(target, padded_vocab, layout)
+    job = {"to": layout.format, "layout": repr(layout), "source": _identity(opened), "architecture": repr(target)}
+    with (
+        opened.tensors() as reader,
+        work_folder(destination, job=job, needs_bytes=sink_for(Path()).needs_bytes) as work,
+    ):
+        folder = work.path / inside
+        if layout.format == "nemo":
+            write_nemo_beside(folder, opened, target, step)
+        checksums = convert(
+            reader, sink_for(folder), target, stored_as, work, lambda names: watch(names, "tensors written")
+        )
+        verify(
+            StoredTensors(folder, checked=False),
+            target,
+            checksums,
+            work,
+            lambda names: watch(names, "tensors looked at again"),
+        )
+        if layout.format == "megatron":
+            write_prorl_beside(folder, opened, target, padded_vocab, step, checksums)
+    return destination / inside
 
 
-def megatron_to_hf(
-    checkpoint: Path,
+def to_hugging_face(
+    source: Path,
     destination: Path,
     *,
-    like: Path,
+    like: Path | None,
     dtype: Dtype | None,
     max_shard_bytes: int,
     overwrite: bool,
-    watch: Callable[[WeightStream], WeightStream],
+    watch: Watch,
 ) -> Path:
-    """Write a checkpoint's policy as a Hugging Face folder; returns the path of the checkpoint that was taken.
+    """Write any model folder as a Hugging Face folder; returns the path of the checkpoint that was taken.
 
-    `checkpoint` is one, or a folder of them, of which the newest whole one is taken. The stream of weights goes
-    through `watch` on its way.
-
-    Raises:
-        CheckpointError: there is no whole checkpoint, or not of a model like `like`.
-        WeightsError: `like` is no supported model, or `destination` can't be written.
-    """
-    architecture = Architecture.read(like)
-    with _one_process(MegatronConfig()) as runtime:
-        path = _whole_checkpoint(checkpoint, runtime)
-        config = _config_of(path, architecture, like)
-        model = build_model(architecture, config, runtime)
-        Checkpoints(path.parent, runtime).restore(path, model, None, {})
-        write_hf_folder(
-            destination,
-            watch(export_weights(model)),
-            like=like,
-            dtype=dtype,
-            max_shard_bytes=max_shard_bytes,
-            overwrite=overwrite,
-        )
-    return path
-
-
-def largest_logprob_difference(first: Path, second: Path) -> float:
-    """The largest difference of a token's logprob under two models, computed in fp32 on the same random tokens.
+    The weights have `dtype`; None: that of the model's config.
 
     Raises:
-        WeightsError: the two are not of one architecture.
+        CheckpointError, WeightsError: as for `to_megatron`.
     """
-    architecture, other = Architecture.read(first), Architecture.read(second)
-    tokens_BS = torch.randint(architecture.vocab_size, SCORED_SHAPE, generator=torch.Generator().manual_seed(0))
-    rows = TokenRows(tokens_BS, torch.full((SCORED_SHAPE[0],), SCORED_SHAPE[1]))
-    if replace(other, dtype=architecture.dtype) != architecture:
-        raise WeightsError(f"{first} and {second} have different architectures, so their logprobs can't be compared.")
-    config = MegatronConfig()
-    scores: list[TokenScores] = []
-    with _one_process(config) as runtime:
-        model = build_model(architecture, config, runtime)
-        schedule = Schedule(model, runtime)
-        for folder in (first, second):
-            with TensorReader(folder) as reader:
-                load_weights(model, reader)
-            scores.append(schedule.score(rows, temperature=1.0))
-    return float((scores[0].logprobs_BT - scores[1].logprobs_BT).abs().max())
+    opened = open_folder(source, like)
+    stored_as: Dtype = dtype or Architecture.from_hf_config(opened.config, where=str(opened.path)).dtype
+    target = replace(opened.architecture, dtype=stored_as)
+    if opened.files is not None:
+        check_tokenizer(opened.files, target.vocab_size)
+    job = {"to": "hugging-face", "dtype": stored_as, "shards": max_shard_bytes, "source": _identity(opened)}
+    needs_bytes = SafetensorsSink(Path(), target, stored_as, max_shard_bytes).data_bytes
+    with (
+        opened.tensors() as reader,
+        work_folder(destination, job=job, needs_bytes=needs_bytes, overwrite=overwrite) as work,
+    ):
+        sink = SafetensorsSink(work.path, target, stored_as, max_shard_bytes)
+        checksums = convert(reader, sink, target, stored_as, work, lambda names: watch(names, "tensors written"))
+        _write_what_is_not_weights(work, opened, stored_as, destination)
+        with TensorReader(work.path) as written:
+            written.check(target)
+            verify(written, target, checksums, work, lambda names: watch(names, "tensors looked at again"))
+    return opened.path
 
 
-def _one_process(config: MegatronConfig) -> Runtime:
-    if (ranks := world_size_from_environment()) > 1:
-        raise ConfigError(f"prorl convert was started as {ranks} ranks; start it once, without torchrun or srun.")
-    return Runtime.start(config, seed=0, torch_threads=1)
+def _write_what_is_not_weights(work: WorkFolder, opened: ModelFolder, dtype: Dtype, destination: Path) -> None:
+    """config.json, tokenizer, generation config and model card."""
+    write_config(work.path, opened.config, dtype)
+    artifacts = opened.path.parent / "context" / "artifacts"  # where NeMo keeps the generation config
+    write_companions(work.path, opened.config, *[folder for folder in (opened.files, artifacts) if folder is not None])
+    (work.path / CARD).write_text(_card(destination.name, opened), encoding="utf-8")
 
 
-def _whole_checkpoint(path: Path, runtime: Runtime) -> Path:
-    """`path` itself when it is a checkpoint, else the newest whole one in it."""
-    if not path.is_dir():
-        raise CheckpointError(f"{path} is not a folder; give a checkpoint (iter_...), or the folder of a run's ones.")
-    if any(path.glob("iter_*")):
-        newest = Checkpoints(path, runtime).newest()
-        if newest is None:
-            raise CheckpointError(f"{path} holds no whole checkpoint; the log says what is wrong with each.")
-        return newest
-    if damage := Checkpoints(path.parent, runtime).damage(path):
-        raise CheckpointError(f"{path} is not a whole checkpoint: {damage}. Give another (iter_...), or their folder.")
-    return path
+def _card(title: str, opened: ModelFolder) -> str:
+    """What is known of how the checkpoint came about."""
+    own = read_state(opened.path) if opened.format == "prorl" else {}
+    state = own.get("state", {})
+    if "settings" in state:
+        return training_card(title, state["command"], state["settings"], opened.config, steps=own["step"])
+    base = base_model_of(opened.files or opened.path, opened.config)
+    if opened.files is None or opened.files.is_relative_to(opened.path) or opened.format == "nemo":
+        base = opened.path.resolve().parent.name  # all that is known: the folder of the checkpoints
+    if "source" in state:
+        return model_card(title, state["source"], "Converted to Megatron's format and back; no training between.", {})
+    story = f"Converted from a checkpoint in {opened.format} format; how that came about isn't known here."
+    return model_card(title, base, story, {})
 
 
-def _config_of(path: Path, architecture: Architecture, like: Path) -> MegatronConfig:
-    """The settings under which the checkpoint's tensors have the shapes and the dtype that they are stored in."""
-    stored = StoredModel.read(path)
-    stored.check(architecture, like)
-    return MegatronConfig(
-        precision="bf16" if stored.dtype == torch.bfloat16 else "fp32", vocabulary_multiple=stored.padded_vocab
+def _sink(target: Architecture, padded_vocab: int, layout: MegatronLayout) -> Callable[[Path], TorchDistSink]:
+    return lambda folder: TorchDistSink(
+        folder,
+        target,
+        target.dtype,
+        padded_vocab=padded_vocab,
+        tp_size=layout.tensor_parallel_size,
+        max_file_bytes=layout.max_file_bytes,
+        prefix="module." if layout.format == "nemo" else "",
     )
+
+
+def _identity(opened: ModelFolder) -> str:
+    """What tells this source from another, without reading it whole."""
+    if opened.format == "hugging-face":
+        return model_identity(opened.path)
+    digest = hashlib.blake2b((opened.path / ".metadata").read_bytes(), digest_size=16)
+    for path in sorted(opened.path.glob("*.distcp")):
+        digest.update(f"{path.name}:{path.stat().st_size}".encode())
+    return digest.hexdigest()
+
+
+def _check_tensor_parallel(architecture: Architecture, tp_size: int) -> None:
+    for what, count in (
+        ("attention heads", architecture.num_heads),
+        ("key-value heads", architecture.num_kv_heads),
+        ("feed-forward units", architecture.ffn_size),
+    ):
+        if count % tp_size:
+            raise ConfigError(
+                f"--tensor-parallel {tp_size} does not divide the model's {count} {what}; choose a divisor."
+            )

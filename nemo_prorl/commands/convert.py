@@ -1,63 +1,97 @@
-"""`prorl convert`: model folders of Hugging Face and checkpoints of Megatron made of each other, and compared."""
+"""`prorl convert`: model folders of Hugging Face, Megatron and NeMo made of each other, and compared."""
 
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
+
+from nemo_prorl.commands.convert_options import read_options
+from nemo_prorl.errors import ConfigError
+from nemo_prorl.world import world_size_from_environment
 
 T = TypeVar("T")
 
 PROGRESS_SECONDS = 5.0
+LOGPROB_TOLERANCE = 1e-3  # of fp32 arithmetic in another order
 
 
 def run(arguments: list[str], *, dry_run: bool = False) -> int:
     """Convert or compare, or with `dry_run` print what would be done.
 
-    Returns the exit code: 0, and 1 when `compare` finds a difference.
+    Returns the exit code: 0, and 1 when `compare` or `--check-logprobs` finds a difference.
     """
-    options = _options(arguments)
+    actions = {
+        "info": info,
+        "hf-to-megatron": to_megatron,
+        "megatron-to-hf": megatron_to_hf,
+        "compare": compare,
+        "reshard": to_megatron,
+    }
+    options = read_options(arguments, actions)
     if dry_run:
         print(", ".join(f"{key}={value}" for key, value in vars(options).items() if key != "action"))
         return 0
+    writes_or_runs = "destination" in options or getattr(options, "logprobs", False)
+    if writes_or_runs and (ranks := world_size_from_environment()) > 1:
+        raise ConfigError(f"prorl convert was started as {ranks} ranks; start it once, without torchrun or srun.")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    logging.getLogger("megatron").setLevel(logging.ERROR)
     return int(options.action(options))
 
 
-def hf_to_megatron(options: argparse.Namespace) -> int:
-    from nemo_prorl.commands import conversions  # torch and Megatron are loaded here
+def info(options: argparse.Namespace) -> int:
+    """Say what a folder holds."""
+    from nemo_prorl.commands import folder_info  # torch is loaded here
 
-    path = conversions.hf_to_megatron(
-        options.source, options.destination, vocabulary_multiple=options.vocabulary_multiple
-    )
-    print(f"{options.source} -> {path}")
+    print("\n".join(folder_info.lines(options.folder, options.like, tensors=options.tensors)))
     return 0
 
 
-def megatron_to_hf(options: argparse.Namespace) -> int:
+def to_megatron(options: argparse.Namespace) -> int:
+    """Of a Hugging Face folder, or of a checkpoint: then it is a resharding."""
     from nemo_prorl.commands import conversions
 
-    path = conversions.megatron_to_hf(
+    layout = conversions.MegatronLayout(
+        format=options.format,
+        dtype=options.dtype,
+        vocabulary_multiple=options.vocabulary_multiple,
+        tensor_parallel_size=options.tensor_parallel,
+        max_file_bytes=options.max_shard_bytes,
+    )
+    path = conversions.to_megatron(options.source, options.destination, layout, like=options.like, watch=_with_progress)
+    print(f"{options.source} -> {path}")
+    return _checked(options, options.source, path)
+
+
+def megatron_to_hf(options: argparse.Namespace) -> int:
+    """The policy of a checkpoint as a Hugging Face folder."""
+    from nemo_prorl.commands import conversions
+
+    path = conversions.to_hugging_face(
         options.checkpoint,
         options.destination,
         like=options.like,
         dtype=options.dtype,
         max_shard_bytes=options.max_shard_bytes,
         overwrite=options.overwrite,
-        watch=lambda stream: _with_progress(stream, "tensors written"),
+        watch=_with_progress,
     )
     print(f"{path} -> {options.destination}")
-    return 0
+    return _checked(options, path, options.destination)
 
 
 def compare(options: argparse.Namespace) -> int:
-    """Say which tensors of two Hugging Face folders differ and how much, and on request how much logprobs differ."""
+    """Say which tensors of two folders differ and how much, and on request how much logprobs differ."""
+    from nemo_prorl.megatron.interop.model_folder import open_folder
     from nemo_prorl.weights.compare import compare_tensors
-    from nemo_prorl.weights.hf_folder import TensorReader
 
-    with TensorReader(options.first) as first, TensorReader(options.second) as second:
+    left, right = open_folder(options.first, options.like), open_folder(options.second, options.like)
+    with left.by_name() as first, right.by_name() as second:
         compared = list(_with_progress(compare_tensors(first, second), "tensors compared"))
     apart = [tensor for tensor in compared if tensor.difference is not None]
     for tensor in apart:
@@ -66,55 +100,24 @@ def compare(options: argparse.Namespace) -> int:
     print(f"{len(compared) - len(apart)} of {len(compared)} tensors are the same bit for bit")
     found = [float("inf") if tensor.largest is None else tensor.largest for tensor in apart]
     if options.logprobs:
-        from nemo_prorl.commands import conversions
-
-        found.append(conversions.largest_logprob_difference(options.first, options.second))
-        print(f"logprobs of random tokens: largest difference {found[-1]:.3g}")
+        found.append(_logprobs_apart(options.first, options.second, options, transformers=options.transformers))
     allowed = options.tolerance
     same = not apart and not any(found) if allowed is None else all(difference <= allowed for difference in found)
     return 0 if same else 1
 
 
-def _options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="prorl convert", description=__doc__.partition(": ")[2])
-    commands = parser.add_subparsers(required=True, metavar="hf-to-megatron|megatron-to-hf|compare")
+def _checked(options: argparse.Namespace, source: Path, written: Path) -> int:
+    if not options.check_logprobs:
+        return 0
+    return 0 if _logprobs_apart(source, written, options, transformers=True) <= LOGPROB_TOLERANCE else 1
 
-    to_megatron = commands.add_parser("hf-to-megatron", help="write a Hugging Face folder as a torch_dist checkpoint")
-    to_megatron.add_argument("source", type=Path, help="Hugging Face folder")
-    to_megatron.add_argument("destination", type=Path, help="new folder for the checkpoint")
-    to_megatron.add_argument(
-        "--vocabulary-multiple", type=int, default=128, metavar="N", help="megatron.vocabulary_multiple of who loads it"
-    )
-    to_megatron.set_defaults(action=hf_to_megatron)
 
-    to_hf = commands.add_parser(
-        "megatron-to-hf",
-        help="write the policy of a checkpoint as a Hugging Face folder",
-        description="Write the policy of a checkpoint as a Hugging Face folder. The checkpoint must be one that prorl "
-        "wrote (a training's, or of hf-to-megatron): beside Megatron's own files it has manifest.json and state.json, "
-        "without which it is not read.",
-    )
-    to_hf.add_argument(
-        "checkpoint",
-        type=Path,
-        help="an iter_... folder that prorl wrote, or the folder of them (the newest whole one is taken)",
-    )
-    to_hf.add_argument("destination", type=Path, help="new Hugging Face folder")
-    to_hf.add_argument("--like", type=Path, required=True, help="Hugging Face folder that the model came from")
-    to_hf.add_argument(
-        "--dtype", choices=("fp32", "bf16", "fp16"), help="of the written weights; default: as in --like"
-    )
-    to_hf.add_argument("--max-shard-bytes", type=int, default=5_000_000_000, metavar="N")
-    to_hf.add_argument("--overwrite", action="store_true", help="replace a model folder that is there")
-    to_hf.set_defaults(action=megatron_to_hf)
+def _logprobs_apart(first: Path, second: Path, options: argparse.Namespace, *, transformers: bool) -> float:
+    from nemo_prorl.commands.logit_check import largest_logprob_difference
 
-    both = commands.add_parser("compare", help="compare two Hugging Face folders; exit code 1 when they differ")
-    both.add_argument("first", type=Path)
-    both.add_argument("second", type=Path)
-    both.add_argument("--tolerance", type=float, metavar="X", help="largest difference allowed; default: every bit")
-    both.add_argument("--logprobs", action="store_true", help="also run both models on the same random tokens")
-    both.set_defaults(action=compare)
-    return parser.parse_args(arguments)
+    found = largest_logprob_difference(first, second, like=options.like, through_transformers=transformers)
+    print(f"logprobs of random tokens: largest difference {found:.3g}")
+    return found
 
 
 def _with_progress(items: Iterable[T], what: str) -> Iterator[T]:

@@ -44,7 +44,6 @@ def run(arguments: list[str], *, dry_run: bool) -> int:
         raise SettingsError(f"prorl data prepare has no option {options[0]!r}; settings are KEY=VALUE, see --help")
     config = load_config("prepare", arguments)
     makers = _makers(config)
-    check_evaluation(config.quality)
     converters = {name: maker() for name, maker in makers.items()}
     _check_judge(converters, config.judge)
     if dry_run:
@@ -52,6 +51,7 @@ def run(arguments: list[str], *, dry_run: bool) -> int:
         return 0
     configure_logging(rank=0, level="INFO", file=None)
     _warn(converters)
+    check_evaluation(config.quality)
     manifests, problems = [], []
     for name, converter in converters.items():
         try:

@@ -10,7 +10,7 @@ from nemo_prorl.config.schema import ProRLConfig
 from nemo_prorl.data.tokenizer import Tokenizer
 from nemo_prorl.evaluation.result import ValidationResult
 from nemo_prorl.evaluation.runner import Validator
-from nemo_prorl.rollout.transformers_engine import TransformersEngine
+from nemo_prorl.rollout.native.engine import native_or_transformers
 from nemo_prorl.weights.hf_folder import TensorReader
 from nemo_prorl.world import LocalWorld
 
@@ -21,7 +21,7 @@ def score(config: ProRLConfig) -> ValidationResult:
     tokenizer = Tokenizer.load(folder)
     sets = held_out_from(config, tokenizer)
     limits = recipe_from(config.recipe.stages).stages[0].sampling
-    engine, reader = TransformersEngine(folder, tokenizer), TensorReader(folder)
+    engine, reader = native_or_transformers(folder, tokenizer), TensorReader(folder)
     engine.load_weights((name, reader.get(name)) for name in reader.names)
     with verifier_pool(config.verifiers) as pool:
         validator = Validator(

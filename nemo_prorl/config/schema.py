@@ -196,7 +196,7 @@ class ProRLConfig(Closed):
     recipe: RecipeConfig
     sampling: SamplingBudgetConfig = SamplingBudgetConfig()
     data: DataConfig
-    rollout: Choice = Choice(name="transformers")
+    rollout: Choice = Choice(name="native")
     verifiers: VerifierPoolConfig = VerifierPoolConfig()
     validation: ValidationConfig = ValidationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()

@@ -27,6 +27,8 @@ from torch import Tensor
 from nemo_prorl.megatron.packing import Pack, Piece
 from nemo_prorl.megatron.scoring import Wanted
 from nemo_prorl.weights.architecture import Architecture
+from nemo_prorl.weights.rope import attention_factor
+from nemo_prorl.weights.rotary_frequencies import rotary_frequencies
 
 
 class Block(NamedTuple):
@@ -77,22 +79,23 @@ class RotaryTable:
     """Cosines and sines of every position, by the architecture's own frequencies; made as long as is asked for."""
 
     def __init__(self, architecture: Architecture, device: torch.device) -> None:
-        scaling = architecture.rope_scaling
+        theta, scaling = architecture.rope_theta, architecture.rope_scaling
         self._embedding = RotaryEmbedding(
             architecture.head_dim,
             rotary_percent=1.0,
-            rotary_base=architecture.rope_theta,
-            rope_scaling=scaling is not None,
-            rope_scaling_factor=scaling["factor"] if scaling else 1.0,
+            rotary_base=theta,
             use_cpu_initialization=device.type == "cpu",
         )
+        self._embedding.inv_freq = rotary_frequencies(architecture.head_dim, theta, scaling).to(device)
+        self._factor = attention_factor(scaling)
         self._cos_PD = self._sin_PD = torch.zeros(0, architecture.head_dim // 2, device=device)
 
     def at(self, positions_l: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines [l, D / 2], fp32."""
         longest = int(positions_l.max()) + 1
         if longest > len(self._cos_PD):
-            self._cos_PD, self._sin_PD = self._embedding.get_cos_sin(max(longest, 2 * len(self._cos_PD)))
+            cos_PD, sin_PD = self._embedding.get_cos_sin(max(longest, 2 * len(self._cos_PD)))
+            self._cos_PD, self._sin_PD = cos_PD * self._factor, sin_PD * self._factor
         return self._cos_PD[positions_l], self._sin_PD[positions_l]
 
 

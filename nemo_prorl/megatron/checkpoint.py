@@ -2,6 +2,7 @@
 
     checkpoints/iter_0000050/
         *.distcp, .metadata, common.pt, metadata.json    Megatron's torch_dist format: policy, optimizer, reference
+        run_config.yaml, train_state.pt                  the model, as Megatron-Bridge wants to be told of it
         rng_00000.pt ...                                 random states, one file a rank
         state.json                                       the trainer's own state, the policy's score, tags
         manifest.json                                    written last: every file's size and checksum
@@ -37,6 +38,8 @@ from nemo_prorl.megatron.checkpoint_writer import (
     root_cause,
     together,
 )
+from nemo_prorl.megatron.interop.neighbours import CONTENT
+from nemo_prorl.megatron.interop.training import described, for_megatron_lm
 from nemo_prorl.megatron.model import PolicyModel
 from nemo_prorl.megatron.optimizer import PolicyOptimizer
 from nemo_prorl.megatron.random_states import random_states, restore_random_states
@@ -47,13 +50,6 @@ from nemo_prorl.megatron.torch_dist import TorchDist, serialized
 from nemo_prorl.world import gather_or_raise
 
 log = logging.getLogger(__name__)
-
-# How Megatron lays optimizer state out: by parameter, so that any layout can read what another wrote.
-_CONTENT = {
-    "distrib_optim_sharding_type": "fully_reshardable",
-    "singleton_local_shards": False,
-    "chained_optim_avoid_prefix": True,
-}
 
 
 class Checkpoints:
@@ -106,9 +102,11 @@ class Checkpoints:
             "layout": self._layout,
             "state": dict(state),
         }
-        sharded = _sharded_state(model, optimizer, snapshots, is_loading=False)
-        tensors = TorchDist.prepare(sharded, dict(_CONTENT), copy=self._asynchronous)
-        contents = Contents(step, json.dumps(own, indent=1), serialized(random_states()), tensors)
+        sharded = _sharded_state(model, optimizer, snapshots, is_loading=False) | for_megatron_lm(model, step)
+        tensors = TorchDist.prepare(sharded, dict(CONTENT), copy=self._asynchronous)
+        contents = Contents(
+            step, json.dumps(own, indent=1), serialized(random_states()), tensors, described(model, step)
+        )
         if self._asynchronous:
             self._in_flight = InFlight(step, lambda: self._writer.write(contents, lambda: self._tidy(step)))
             return self._folder / checkpoint_folder.name_of(step)
@@ -271,7 +269,7 @@ def _sharded_state(
         state[name] = frozen
     if optimizer is not None:
         state["optimizer"] = optimizer.megatron.sharded_state_dict(
-            weights, is_loading=is_loading, metadata=dict(_CONTENT)
+            weights, is_loading=is_loading, metadata=dict(CONTENT)
         )
     return state
 
@@ -288,7 +286,7 @@ def _sharded_weights(model: PolicyModel, prefix: str) -> ShardedStateDict:
     return {
         f"{prefix}{number}:{name}": entry
         for number, gpt in enumerate(model.gpts)
-        for name, entry in gpt.sharded_state_dict(prefix=prefix, metadata=dict(_CONTENT)).items()
+        for name, entry in gpt.sharded_state_dict(prefix=prefix, metadata=dict(CONTENT)).items()
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,16 @@ class NotWrittenError(Exception):
 
 @dataclass(frozen=True)
 class Contents:
-    """What this rank writes of the checkpoint of `step`: the trainer's own state, its random states, its tensors."""
+    """What this rank writes of the checkpoint of `step`: the trainer's own state, its random states, its tensors.
+
+    The main rank writes `described` too, by file name: what the model is, for other programs.
+    """
 
     step: int
     state: str
     random_states: bytes
     tensors: TorchDist
+    described: Mapping[str, bytes]
 
 
 class CheckpointWriter:
@@ -52,6 +56,7 @@ class CheckpointWriter:
             random_states = partial / random_states_of(self._world.rank)
             together(self._world, lambda: random_states.write_bytes(contents.random_states))
             self._on_main(lambda: (partial / STATE).write_text(contents.state, encoding="utf-8"))
+            self._on_main(lambda: _write_all(partial, contents.described))
             self._seal(partial, final)
         except (NotWrittenError, CheckpointException) as error:
             if self._world.is_main:
@@ -129,6 +134,11 @@ def together(world: TorchWorld, action: Callable[[], Any]) -> list[Any]:
     if failures:
         raise NotWrittenError("; ".join(failures))
     return [result for result, _ in answers]
+
+
+def _write_all(folder: Path, files: Mapping[str, bytes]) -> None:
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
 
 
 def random_states_of(rank: int) -> str:

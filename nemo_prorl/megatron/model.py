@@ -19,7 +19,9 @@ from torch.nn import Parameter
 from nemo_prorl.config.schema import MegatronConfig
 from nemo_prorl.megatron.layer_spec import local_block_spec
 from nemo_prorl.megatron.layout import padded_vocabulary
+from nemo_prorl.megatron.names import TRANSFORMER_ENGINE_NAMES
 from nemo_prorl.megatron.precision import precision_of
+from nemo_prorl.megatron.rope import rope_settings
 from nemo_prorl.megatron.runtime import Runtime
 from nemo_prorl.megatron.scoring import ScoringGPT
 from nemo_prorl.weights.architecture import Architecture
@@ -84,7 +86,6 @@ def _chunk(
     virtual_stage: int | None,
 ) -> ScoringGPT:
     """One chunk of the layers, with the embedding in the first of all chunks and the output layer in the last."""
-    scaling = architecture.rope_scaling
     if uses_te:
         layers = get_gpt_layer_with_transformer_engine_spec(qk_layernorm=architecture.qk_norm)
     else:
@@ -96,10 +97,7 @@ def _chunk(
         vocab_size=padded_vocab,
         max_sequence_length=architecture.max_positions,
         # Our own attention turns queries and keys itself, at each token's own position in the pack.
-        position_embedding_type="rope" if uses_te else "none",
-        rotary_base=architecture.rope_theta,
-        rope_scaling=scaling is not None,
-        rope_scaling_factor=scaling["factor"] if scaling else 1.0,
+        **(rope_settings(architecture, transformer_config) if uses_te else {"position_embedding_type": "none"}),
         share_embeddings_and_output_weights=architecture.tied_embeddings,
         pre_process=parallel_state.is_pipeline_first_stage(**where),
         post_process=parallel_state.is_pipeline_last_stage(**where),
@@ -176,13 +174,6 @@ def local_name_of(name: str, layers: Any) -> str:
         _, _, local_number, rest = name.split(".", 3)
         name = f"decoder.layers.{layers[int(local_number)].layer_number - 1}.{rest}"
     return name
-
-
-# Transformer Engine fuses a norm with the projection after it and names it after that.
-TRANSFORMER_ENGINE_NAMES = {
-    "self_attention.linear_qkv.layer_norm_weight": "input_layernorm.weight",
-    "mlp.linear_fc1.layer_norm_weight": "pre_mlp_layernorm.weight",
-}
 
 
 def named_parameters(model: PolicyModel) -> Iterator[tuple[str, torch.nn.Parameter]]:

@@ -10,13 +10,14 @@ from megatron.core import parallel_state
 from torch import Tensor
 
 from nemo_prorl.errors import WeightsError
+from nemo_prorl.megatron.interop.hf_view import HuggingFaceView
 from nemo_prorl.megatron.model import PolicyModel, named_parameters
 from nemo_prorl.weights.families import weight_map
 from nemo_prorl.weights.hf_folder import TensorReader
 
 
 @torch.no_grad()
-def load_weights(model: PolicyModel, reader: TensorReader) -> None:
+def load_weights(model: PolicyModel, reader: TensorReader | HuggingFaceView) -> None:
     """Fill this rank's parameters from a Hugging Face folder; each rank reads only what it holds.
 
     Raises:

@@ -16,7 +16,10 @@ from torch import Tensor
 
 from nemo_prorl.data.prompt import Prompt
 from nemo_prorl.data.sampling import SamplingParams
+from nemo_prorl.data.tokenizer import Tokenizer
+from nemo_prorl.data.trajectory import Completion
 from nemo_prorl.errors import RolloutError
+from nemo_prorl.rollout.engine import Sampled
 from nemo_prorl.rollout.kv_cache import KeyValueCache
 from nemo_prorl.rollout.token_draw import draw_tokens, uniform_stream
 
@@ -44,6 +47,12 @@ class Decoded(NamedTuple):
     logprobs: NDArray[np.float32]
     stopped: bool
 
+    def sampled(self, tokenizer: Tokenizer) -> Sampled:
+        """As an engine hands it out."""
+        text = tokenizer.decode(self.token_ids.tolist())
+        completion = Completion(self.token_ids, self.logprobs, "stop" if self.stopped else "length", text)
+        return Sampled(self.job.prompt, self.job.sample, completion)
+
 
 def check_room(prompts: Sequence[Prompt], sampling: SamplingParams) -> None:
     """Refuse prompts that leave no room for a response.
@@ -60,20 +69,37 @@ def check_room(prompts: Sequence[Prompt], sampling: SamplingParams) -> None:
             )
 
 
-def batches(prompts: Sequence[Prompt], sampling: SamplingParams, max_rows: int) -> Iterator[list[Job]]:
-    """All jobs of a call, prompts of like length together, at most `max_rows` a batch."""
-    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index].token_ids))
-    jobs = [
+def jobs_of(prompts: Sequence[Prompt], sampling: SamplingParams) -> list[Job]:
+    """All jobs of a call; samples of a prompt follow one another."""
+    return [
         Job(
             index,
             sample,
-            prompts[index].token_ids,
-            sampling.response_room(len(prompts[index].token_ids)),
-            sampling.completion_seed(prompts[index].uid, sample),
+            prompt.token_ids,
+            sampling.response_room(len(prompt.token_ids)),
+            sampling.completion_seed(prompt.uid, sample),
         )
-        for index in order
+        for index, prompt in enumerate(prompts)
         for sample in range(sampling.samples_per_prompt)
     ]
+
+
+def check_finite(logprob_B: Tensor) -> None:
+    """Refuse to go on with logits that are not numbers.
+
+    Raises:
+        RolloutError: a logprob is not finite; it says what to look at.
+    """
+    if not bool(logprob_B.isfinite().all()):
+        raise RolloutError(
+            "the rollout engine's logits are not finite numbers, so the weights it was given are broken. Look at "
+            "optimizer/grad_norm and kl/reference of the last steps; lower optimizer.lr, resume earlier."
+        )
+
+
+def batches(prompts: Sequence[Prompt], sampling: SamplingParams, max_rows: int) -> Iterator[list[Job]]:
+    """All jobs of a call, prompts of like length together, at most `max_rows` a batch."""
+    jobs = sorted(jobs_of(prompts, sampling), key=lambda job: len(job.token_ids))
     for start in range(0, len(jobs), max_rows):
         yield jobs[start : start + max_rows]
 
@@ -154,11 +180,7 @@ class Decoding:
         token_B, logprob_B = draw_tokens(
             logits_BV, self._uniform_TN[t, rows_B], temperature=s.temperature, top_k=s.top_k, top_p=s.top_p
         )
-        if not bool(logprob_B.isfinite().all()):
-            raise RolloutError(
-                "the rollout engine's logits are not finite numbers, so the weights it was given are broken. Look at "
-                "optimizer/grad_norm and kl/reference of the last steps; lower optimizer.lr, resume earlier."
-            )
+        check_finite(logprob_B)
         self._tokens_TN[t, rows_B] = token_B.int()
         self._logprobs_TN[t, rows_B] = logprob_B
         self._last_B, self._drawn = token_B, t + 1

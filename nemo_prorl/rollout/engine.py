@@ -16,7 +16,8 @@ from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.data.trajectory import Completion
 
 ROLLOUT_ENGINES = {
-    "transformers": "nemo_prorl.rollout.transformers_engine:TransformersEngine",  # CPU, the default
+    "native": "nemo_prorl.rollout.native.engine:native_or_transformers",  # CPU, the default there
+    "transformers": "nemo_prorl.rollout.transformers_engine:TransformersEngine",  # CPU and GPU, any model
     "scripted": "nemo_prorl.rollout.scripted_engine:ScriptedEngine",  # answers from a list, for tests
 }
 

@@ -1,4 +1,4 @@
-"""Rollouts with plain transformers: the default, on CPU and wherever nothing faster is installed."""
+"""Rollouts with plain transformers: on any device and of any model that it knows."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from transformers.initialization import no_init_weights
 from nemo_prorl.data.prompt import Prompt
 from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.data.tokenizer import Tokenizer
-from nemo_prorl.data.trajectory import Completion
 from nemo_prorl.errors import RolloutError, WeightsError
 from nemo_prorl.rollout.decoding import Decoding, batches, check_room
 from nemo_prorl.rollout.engine import Sampled
 from nemo_prorl.rollout.kv_cache import KeyValueCache
+from nemo_prorl.rollout.refit import refit
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -50,19 +50,11 @@ class TransformersEngine:
     def load_weights(self, stream: Iterable[tuple[str, Tensor]]) -> None:
         """See `RolloutEngine.load_weights`. With tied embeddings `lm_head.weight` may be left out."""
         self._loaded = False
-        own = self._model.state_dict()
-        missing, unknown, misshapen = set(own), [], []
-        if self._model.config.tie_word_embeddings:
-            missing.discard("lm_head.weight")
-        for name, tensor in stream:  # to its end whatever comes: other ranks may be taking part in it
-            missing.discard(name)
-            if name not in own:
-                unknown.append(name)
-            elif own[name].shape != tensor.shape:
-                misshapen.append(f"{name} is {tuple(tensor.shape)} instead of {tuple(own[name].shape)}")
-            else:
-                own[name].copy_(tensor)
-        _refuse_unless_complete(sorted(missing), unknown, misshapen)
+        refit(
+            self._model.state_dict(),
+            stream,
+            optional=["lm_head.weight"] if self._model.config.tie_word_embeddings else [],
+        )
         self._loaded = True
 
     def generate(self, prompts: Sequence[Prompt], sampling: SamplingParams) -> Iterator[Sampled]:
@@ -85,10 +77,8 @@ class TransformersEngine:
                 pad_id=self._tokenizer.pad_id,
                 mask_dtype=self._model.dtype,
             )
-            for job, token_ids, logprobs, stopped in decoding:
-                text = self._tokenizer.decode(token_ids.tolist())
-                reason: Literal["stop", "length"] = "stop" if stopped else "length"
-                yield Sampled(job.prompt, job.sample, Completion(token_ids, logprobs, reason, text))
+            for decoded in decoding:
+                yield decoded.sampled(self._tokenizer)
 
     def _forward(self, tokens_BS: Tensor, position_BS: Tensor, mask: Tensor, cache: KeyValueCache) -> Tensor:
         # A 4-dimensional mask is taken as it is, which spares building one at every token.
@@ -128,13 +118,3 @@ def _empty_model(folder: Path, dtype: torch.dtype) -> Any:
         )
     model.tie_weights()
     return model.eval().requires_grad_(False)
-
-
-def _refuse_unless_complete(missing: Sequence[str], unknown: Sequence[str], misshapen: Sequence[str]) -> None:
-    found = {"missing": missing, "unknown": unknown, "of another shape": misshapen}
-    problems = [f"{len(names)} {what}: {', '.join(names)}" for what, names in found.items() if names]
-    if problems:
-        raise WeightsError(
-            "the rollout engine was given weights that don't fit its model (" + "; ".join(problems) + "). Its model is "
-            "built from config.json in model.path; weights must be those of the same architecture and vocabulary."
-        )

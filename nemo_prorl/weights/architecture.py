@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nemo_prorl.errors import WeightsError
+from nemo_prorl.weights.rope import RopeScaling, read_rope_scaling
 
 Family = Literal["qwen2", "qwen3", "llama"]
 Dtype = Literal["fp32", "bf16", "fp16"]
@@ -23,16 +24,13 @@ MODEL_CLASSES: Mapping[str, Family] = {
 }
 DTYPES: Mapping[str, Dtype] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
-# Megatron's GPTModel takes the factor alone; these three stand as constants in its RotaryEmbedding._apply_scaling.
-LLAMA3_CONSTANTS = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192.0}
-
 
 @dataclass(frozen=True)
 class Architecture:
     """A decoder with RMSNorm, SwiGLU, grouped-query attention and rotary positions.
 
-    No projection but q, k and v has a bias, in any family. `rope_scaling` is None, or Llama 3's with the keys `factor`,
-    `low_freq_factor`, `high_freq_factor` and `original_max_position_embeddings`. `dtype` is that of the stored weights.
+    No projection but q, k and v has a bias, in any family. `rope_scaling` is as `weights.rope` reads it, None for plain
+    rotary positions. `dtype` is that of the stored weights.
     """
 
     family: Family
@@ -46,7 +44,7 @@ class Architecture:
     max_positions: int
     rms_norm_eps: float
     rope_theta: float
-    rope_scaling: Mapping[str, float] | None
+    rope_scaling: RopeScaling | None
     tied_embeddings: bool
     qkv_bias: bool
     qk_norm: bool
@@ -74,7 +72,8 @@ class Architecture:
         family = _family(entries)
         num_heads = entries.positive("num_attention_heads")
         hidden_size = entries.positive("hidden_size")
-        theta, scaling = _rope(entries)
+        max_positions = entries.positive("max_position_embeddings")
+        theta, scaling = _rope(entries, max_positions)
         architecture = cls(
             family=family,
             num_layers=entries.positive("num_hidden_layers"),
@@ -84,7 +83,7 @@ class Architecture:
             num_kv_heads=entries.positive("num_key_value_heads", default=num_heads),
             head_dim=entries.positive("head_dim", default=128 if family == "qwen3" else hidden_size // num_heads),
             vocab_size=entries.positive("vocab_size"),
-            max_positions=entries.positive("max_position_embeddings"),
+            max_positions=max_positions,
             rms_norm_eps=entries.number("rms_norm_eps", default=1e-6),
             rope_theta=theta,
             rope_scaling=scaling,
@@ -205,7 +204,7 @@ def _dtype(entries: _Entries) -> Dtype:
     return DTYPES[name]
 
 
-def _rope(entries: _Entries) -> tuple[float, dict[str, float] | None]:
+def _rope(entries: _Entries, max_positions: int) -> tuple[float, RopeScaling | None]:
     """Base and scaling of rotary positions: `rope_parameters` (transformers 5), or `rope_theta` and `rope_scaling`."""
     rope = entries.value("rope_parameters", entries.value("rope_scaling", {}))
     if not isinstance(rope, Mapping):
@@ -213,20 +212,12 @@ def _rope(entries: _Entries) -> tuple[float, dict[str, float] | None]:
         return 1.0, None
     inner = _Entries({"rope_theta": entries.value("rope_theta", 10_000.0)} | dict(rope), entries.where)
     theta = inner.number("rope_theta")
-    kind = inner.value("rope_type", inner.value("type", "default"))
-    scaling = None
-    if kind == "llama3":
-        scaling = {key: inner.number(key) for key in ("factor", *LLAMA3_CONSTANTS)}
-        if scaling != {"factor": scaling["factor"]} | LLAMA3_CONSTANTS:
-            inner.problems.append(f"llama3 rope {scaling} differs from {LLAMA3_CONSTANTS}, all that Megatron knows")
-    elif kind != "default":
-        inner.problems.append(
-            f"rope type {kind!r} is not supported, only 'default' and 'llama3'; a model that has it for long contexts "
-            "alone can be trained below them: remove the entry in a copy of the folder"
-        )
+    scaling = read_rope_scaling(inner.raw, max_positions, inner.problems.append)
     partial = inner.value("partial_rotary_factor", entries.value("partial_rotary_factor", 1.0))
     if partial != 1.0:
         inner.problems.append(f"partial_rotary_factor is {partial!r}, only 1.0 is supported")
+    if entries.value("use_mrope", False):
+        inner.problems.append("use_mrope is true: positions of images and video are not supported")
     entries.problems += inner.problems
     return theta, scaling
 

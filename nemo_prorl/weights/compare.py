@@ -5,13 +5,29 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from nemo_prorl.weights.hf_folder import TensorReader
-
 BIT_TYPES = {2: torch.int16, 4: torch.int32}  # by bytes of an element
+
+
+class NamedTensors(Protocol):
+    """Tensors by Hugging Face's names."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all of them."""
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of one, without reading it."""
+
+    def dtype(self, name: str) -> torch.dtype:
+        """The dtype of one, without reading it."""
+
+    def get(self, name: str) -> Tensor:
+        """The tensor."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +43,7 @@ class TensorComparison:
     largest: float | None = None
 
 
-def compare_tensors(left: TensorReader, right: TensorReader) -> Iterator[TensorComparison]:
+def compare_tensors(left: NamedTensors, right: NamedTensors) -> Iterator[TensorComparison]:
     """Every tensor of the two, in the order of `left`, then those that `right` alone has. Two are held at a time."""
     theirs, ours = set(right.names), set(left.names)
     for name in left.names:
@@ -35,7 +51,7 @@ def compare_tensors(left: TensorReader, right: TensorReader) -> Iterator[TensorC
     yield from (TensorComparison(name, "only in the second") for name in right.names if name not in ours)
 
 
-def _compare(name: str, left: TensorReader, right: TensorReader) -> TensorComparison:
+def _compare(name: str, left: NamedTensors, right: NamedTensors) -> TensorComparison:
     if left.shape(name) != right.shape(name):
         return TensorComparison(name, f"shape {list(left.shape(name))} and {list(right.shape(name))}")
     ours, theirs = left.get(name), right.get(name)

@@ -1,10 +1,9 @@
-"""Hugging Face model folders: tensors are read one by one by name, and written one by one as they come."""
+"""Hugging Face model folders, read: tensors come one by one, by name."""
 
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,30 +13,13 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from nemo_prorl.errors import WeightsError
-from nemo_prorl.weights.architecture import DTYPES, Architecture, Dtype, read_hf_config
+from nemo_prorl.weights.architecture import Architecture
 from nemo_prorl.weights.families import weight_map
-from nemo_prorl.weights.mapping import Part, hf_parts
-from nemo_prorl.weights.new_folder import new_folder
-from nemo_prorl.weights.safetensors_file import CODES, TORCH_DTYPES, SafetensorsFile, byte_size
+from nemo_prorl.weights.mapping import Operation, hf_parts
+from nemo_prorl.weights.safetensors_file import CODES, TORCH_DTYPES, data_begins, raw_bytes
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-
-# Files beside the weights that belong to a model whatever its weights are.
-CARRIED = (
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "tokenizer.model",
-    "vocab.json",
-    "merges.txt",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "LICENSE*",
-    "NOTICE*",
-)
 
 
 class TensorReader:
@@ -54,6 +36,7 @@ class TensorReader:
         """
         self.folder = Path(folder)
         self._files: dict[str, Any] = {}  # tensor name -> the open file that holds it
+        self._places: dict[str, tuple[Path, int]] = {}  # tensor name -> the same file, and where its bytes begin
         problems = []
         for path in _shards(self.folder):
             if not path.is_file():
@@ -64,7 +47,10 @@ class TensorReader:
             except (SafetensorError, OSError) as error:
                 problems.append(f"{path.name} ({path.stat().st_size} bytes) is damaged: {error}")
                 continue
-            self._files |= {name: file for name in file.keys() if name not in self._files}  # noqa: SIM118, no mapping
+            begins = data_begins(path)
+            for name in file.keys():  # noqa: SIM118, no mapping
+                self._files.setdefault(name, file)
+                self._places.setdefault(name, (path, begins[name]))
         if problems:
             raise WeightsError(f"{self.folder}: {'; '.join(problems)}. Download these files again (git lfs pull?).")
 
@@ -92,6 +78,28 @@ class TensorReader:
     def get(self, name: str) -> Tensor:
         """The tensor, on the CPU."""
         tensor: Tensor = self._file(name).get_tensor(name)
+        return tensor
+
+    def read(self, name: str, operation: Operation) -> list[Tensor]:
+        """The tensors that `operation` is made of, in memory of their own: that of mapped ones would add up to a file.
+
+        `name`, Megatron's, is what other readers need. Several threads may ask at once.
+
+        Raises:
+            WeightsError: a file has become shorter.
+        """
+        return [self._copied(hf_name) for hf_name in operation.hf_names]
+
+    def _copied(self, name: str) -> Tensor:
+        tensor = torch.empty(self.shape(name), dtype=self.dtype(name))
+        path, begin = self._places[name]
+        with path.open("rb", buffering=0) as file:
+            file.seek(begin)
+            memory, done = raw_bytes(tensor), 0
+            while done < len(memory):
+                if not (count := file.readinto(memory[done:])):
+                    raise WeightsError(f"{path} ends in the middle of {name}; download it again.")
+                done += count
         return tensor
 
     def check(self, architecture: Architecture) -> None:
@@ -159,43 +167,6 @@ def stream(folder: str | Path) -> Iterator[tuple[str, Tensor]]:
             yield part.name, reader.get(part.name)
 
 
-def write_hf_folder(
-    folder: str | Path,
-    stream: Iterable[tuple[str, Tensor]],
-    *,
-    like: str | Path,
-    dtype: Dtype | None = None,
-    max_shard_bytes: int = 5_000_000_000,
-    overwrite: bool = False,
-) -> None:
-    """Write the tensors of `stream`, in any order, as a model folder; all but the weights comes from the model `like`.
-
-    The tensors are converted to `dtype` (None: that of `like`). One tensor is held at a time. The stream is taken to
-    its end even when something is wrong, because other ranks may be giving it together with this one.
-
-    Raises:
-        WeightsError: `like` is no model, the folder is not empty, the disk is full, or the stream doesn't give exactly
-            the model's tensors (all are listed); then nothing is left behind.
-    """
-    remaining = iter(stream)
-    try:
-        config = read_hf_config(like)
-        architecture = Architecture.from_hf_config(config, where=str(Path(like) / "config.json"))
-        dtype = dtype or architecture.dtype
-        parts = tuple(hf_parts(weight_map(architecture)))
-        needs_bytes = sum(byte_size(part.shape, dtype) for part in parts)
-        with new_folder(folder, needs_bytes=needs_bytes, overwrite=overwrite) as partial:
-            _write_config(partial, config, dtype)
-            _carry(Path(like), partial)
-            files = _planned_files(partial, parts, dtype, max_shard_bytes)
-            _write_tensors(remaining, files)
-            _write_index(partial, files, needs_bytes)
-    except Exception:
-        for _ in remaining:
-            pass
-        raise
-
-
 def _shards(folder: Path) -> list[Path]:
     """The files that the folder's index names, or its only one; they may be missing."""
     index = folder / INDEX
@@ -212,65 +183,3 @@ def _shards(folder: Path) -> list[Path]:
             "them with transformers once and save them again with save_pretrained."
         )
     return [folder / SINGLE]
-
-
-def _planned_files(folder: Path, parts: Sequence[Part], dtype: Dtype, max_shard_bytes: int) -> list[SafetensorsFile]:
-    """Consecutive tensors share a file as long as they fit; one that is larger than a file may be has its own."""
-    shards: list[list[Part]] = [[]]
-    held = 0
-    for part in parts:
-        size = byte_size(part.shape, dtype)
-        if shards[-1] and held + size > max_shard_bytes:
-            shards.append([])
-            held = 0
-        shards[-1].append(part)
-        held += size
-    names = [f"model-{number:05d}-of-{len(shards):05d}.safetensors" for number in range(1, len(shards) + 1)]
-    paths = [folder / name for name in (names if len(shards) > 1 else [SINGLE])]
-    return [SafetensorsFile(path, tuple(shard), dtype) for path, shard in zip(paths, shards, strict=True)]
-
-
-def _write_tensors(stream: Iterable[tuple[str, Tensor]], files: Sequence[SafetensorsFile]) -> None:
-    places = {name: (file, start) for file in files for name, start in file.create().items()}
-    missing = {part.name: part.shape for file in files for part in file.parts}
-    problems = []
-    for name, tensor in stream:
-        shape = missing.pop(name, None)
-        if shape is None:
-            problems.append(f"{name} {list(tensor.shape)} {'came twice' if name in places else 'is unknown'}")
-        elif tuple(tensor.shape) != shape:
-            problems.append(f"{name} is {list(tensor.shape)}, expected {list(shape)}")
-        else:
-            file, start = places[name]
-            file.put(tensor, start)
-    problems += [f"{name} is missing" for name in missing]
-    if problems:
-        listed = "\n  ".join(problems)
-        raise WeightsError(
-            f"the weights don't fit the config.json to be written with them ({len(problems)} problems):\n  {listed}\n"
-            "Name the folder that the model came from."
-        )
-    for file in files:
-        file.flush_to_disk()
-
-
-def _write_index(folder: Path, files: Sequence[SafetensorsFile], total_size: int) -> None:
-    if len(files) > 1:
-        held_by = {part.name: file.path.name for file in files for part in file.parts}
-        index = {"metadata": {"total_size": total_size}, "weight_map": held_by}
-        (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-
-
-def _write_config(folder: Path, config: dict[str, Any], dtype: Dtype) -> None:
-    """The config, with the new dtype under the key that it has: `dtype` (transformers 5) or `torch_dtype`."""
-    spelled = next(name for name, known in DTYPES.items() if known == dtype)
-    key = "torch_dtype" if "torch_dtype" in config and "dtype" not in config else "dtype"
-    text = json.dumps(config | {key: spelled}, indent=2, ensure_ascii=False)
-    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
-
-
-def _carry(source: Path, folder: Path) -> None:
-    for pattern in CARRIED:
-        for path in source.glob(pattern):
-            if path.is_file():
-                shutil.copyfile(path, folder / path.name)

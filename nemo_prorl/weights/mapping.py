@@ -9,6 +9,7 @@ Returned tensors may share memory with the given ones; whoever keeps them makes 
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,13 @@ class Part(NamedTuple):
 
     name: str
     shape: tuple[int, ...]
+
+
+class Piece(NamedTuple):
+    """A piece of a whole Megatron tensor: where it begins along each axis, and its values."""
+
+    offsets: tuple[int, ...]
+    tensor: Tensor
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,19 @@ class Operation(ABC):
     def to_hf(self, shards: Sequence[Tensor]) -> list[Tensor]:
         """The parts again, from the shards of all TP ranks in rank order."""
 
+    @abstractmethod
+    def pieces(self, hf_tensors: Sequence[Tensor], tp_size: int, padded_vocab: int) -> list[Piece]:
+        """The whole tensor as a distributed checkpoint holds it, cut so that each of `tp_size` ranks reads its own.
+
+        Raises:
+            WeightsError: the tensor can't be cut into `tp_size` equal pieces.
+        """
+
+    def shape(self, padded_vocab: int) -> tuple[int, ...]:
+        """Shape of the whole tensor, of all ranks together."""
+        parts = [torch.empty(part.shape, device="meta") for part in self.parts]
+        return tuple(self.to_megatron(parts, 0, 1, padded_vocab).shape)
+
     def cut(self, tensor: Tensor, axis: int, tp_rank: int, tp_size: int) -> Tensor:
         """Piece `tp_rank` of `tensor` cut along `axis` into `tp_size` equal ones; a view."""
         length = tensor.shape[axis]
@@ -79,6 +100,9 @@ class Copy(Operation):
     def to_hf(self, shards: Sequence[Tensor]) -> list[Tensor]:
         return [shards[0]]
 
+    def pieces(self, hf_tensors: Sequence[Tensor], tp_size: int, padded_vocab: int) -> list[Piece]:
+        return [Piece((0,) * hf_tensors[0].dim(), hf_tensors[0])]
+
 
 @dataclass(frozen=True)
 class RowParallel(Operation):
@@ -89,6 +113,10 @@ class RowParallel(Operation):
 
     def to_hf(self, shards: Sequence[Tensor]) -> list[Tensor]:
         return [_joined(shards, axis=1)]
+
+    def pieces(self, hf_tensors: Sequence[Tensor], tp_size: int, padded_vocab: int) -> list[Piece]:
+        cuts = [self.to_megatron(hf_tensors, rank, tp_size, padded_vocab) for rank in range(tp_size)]
+        return [Piece((0, rank * cut.shape[1]), cut) for rank, cut in enumerate(cuts)]
 
 
 @dataclass(frozen=True)
@@ -110,6 +138,10 @@ class FusedQKV(Operation):
         rows = [part.shape[0] // self.groups for part in self.parts]
         return [tensor.flatten(0, 1) for tensor in torch.split(by_group, rows, dim=1)]
 
+    def pieces(self, hf_tensors: Sequence[Tensor], tp_size: int, padded_vocab: int) -> list[Piece]:
+        cuts = [self.to_megatron(hf_tensors, rank, tp_size, padded_vocab) for rank in range(tp_size)]
+        return [Piece((rank * len(cut),) + (0,) * (cut.dim() - 1), cut) for rank, cut in enumerate(cuts)]
+
 
 @dataclass(frozen=True)
 class FusedGateUp(Operation):
@@ -122,6 +154,14 @@ class FusedGateUp(Operation):
         halves = [shard.chunk(2) for shard in shards]
         return [_joined([gate for gate, _ in halves], axis=0), _joined([up for _, up in halves], axis=0)]
 
+    def pieces(self, hf_tensors: Sequence[Tensor], tp_size: int, padded_vocab: int) -> list[Piece]:
+        """All of gate comes before all of up: what a rank stacks lies apart, and nothing has to be copied."""
+        return [
+            Piece((half * len(tensor) + rank * len(tensor) // tp_size, 0), self.cut(tensor, 0, rank, tp_size))
+            for half, tensor in enumerate(hf_tensors)
+            for rank in range(tp_size)
+        ]
+
 
 @dataclass(frozen=True)
 class Vocabulary(Operation):
@@ -130,11 +170,7 @@ class Vocabulary(Operation):
     def to_megatron(self, hf_tensors: Sequence[Tensor], tp_rank: int, tp_size: int, padded_vocab: int) -> Tensor:
         (embedding,) = hf_tensors
         rows = len(embedding)
-        if padded_vocab < rows or padded_vocab % tp_size:
-            raise WeightsError(
-                f"{self.hf_names[0]}: padded_vocab={padded_vocab} must be a multiple of tensor_parallel_size={tp_size} "
-                f"and at least the {rows} rows of the model"
-            )
+        self._check_padding(rows, tp_size, padded_vocab)
         height = padded_vocab // tp_size
         held = embedding[tp_rank * height : (tp_rank + 1) * height]
         padding = embedding.new_zeros(height - len(held), *embedding.shape[1:])
@@ -142,6 +178,27 @@ class Vocabulary(Operation):
 
     def to_hf(self, shards: Sequence[Tensor]) -> list[Tensor]:
         return [_joined(shards, axis=0)[: self.parts[0].shape[0]]]
+
+    def pieces(self, hf_tensors: Sequence[Tensor], tp_size: int, padded_vocab: int) -> list[Piece]:
+        """Padding has pieces of its own, so that the rows aren't copied."""
+        (embedding,) = hf_tensors
+        rows, height = len(embedding), padded_vocab // tp_size
+        self._check_padding(rows, tp_size, padded_vocab)
+        edges = sorted({*range(0, padded_vocab + 1, height), rows})
+        return [
+            Piece(
+                (begin, 0),
+                embedding[begin:end] if begin < rows else embedding.new_zeros(end - begin, *embedding.shape[1:]),
+            )
+            for begin, end in itertools.pairwise(edges)
+        ]
+
+    def _check_padding(self, rows: int, tp_size: int, padded_vocab: int) -> None:
+        if padded_vocab < rows or padded_vocab % tp_size:
+            raise WeightsError(
+                f"{self.hf_names[0]}: padded_vocab={padded_vocab} must be a multiple of tensor_parallel_size={tp_size} "
+                f"and at least the {rows} rows of the model"
+            )
 
 
 def expand(table: Mapping[str, Operation], num_layers: int) -> dict[str, Operation]:

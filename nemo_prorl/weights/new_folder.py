@@ -27,9 +27,9 @@ def new_folder(path: str | Path, *, needs_bytes: int, overwrite: bool) -> Iterat
     try:
         shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
         partial.mkdir(parents=True)
-        _refuse_full_disk(path, needs_bytes)
+        refuse_full_disk(path, needs_bytes)
         yield partial
-        _put_in_place(partial, path)
+        put_in_place(partial, path)
     except OSError as error:
         raise WeightsError(
             f"{path} can't be written: {error}. It needs {needs_bytes + MARGIN_BYTES} bytes in a place you may write "
@@ -67,16 +67,22 @@ def _entries(path: Path) -> list[str]:
         raise WeightsError(f"{path} can't be read: {error}. Choose another folder.") from error
 
 
-def _refuse_full_disk(path: Path, needs_bytes: int) -> None:
+def refuse_full_disk(path: Path, needs_bytes: int, already_there: int = 0) -> None:
+    """See whether `path` fits its disk, of which `already_there` bytes are written.
+
+    Raises:
+        WeightsError: it doesn't.
+    """
     free = shutil.disk_usage(path.parent).free
-    if free < needs_bytes + MARGIN_BYTES:
+    if free + already_there < needs_bytes + MARGIN_BYTES:
         raise WeightsError(
             f"{path} needs {needs_bytes + MARGIN_BYTES} bytes and its disk has {free} free. Free some, or choose a "
             "folder on another disk."
         )
 
 
-def _put_in_place(partial: Path, path: Path) -> None:
+def put_in_place(partial: Path, path: Path) -> None:
+    """Give a folder that is written its name; what has that name goes."""
     replaced = path.with_name(path.name + ".replaced")
     shutil.rmtree(replaced, ignore_errors=True)
     if path.is_dir():

@@ -8,6 +8,7 @@ Format: https://huggingface.co/docs/safetensors.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -30,6 +31,20 @@ def byte_size(shape: Iterable[int], dtype: Dtype) -> int:
     return math.prod(shape) * TORCH_DTYPES[dtype].itemsize
 
 
+def data_begins(path: Path) -> dict[str, int]:
+    """Where each tensor's bytes begin in a file that is known to be whole."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        entries = json.loads(file.read(length))
+    entries.pop("__metadata__", None)
+    return {name: 8 + length + entry["data_offsets"][0] for name, entry in entries.items()}
+
+
+def raw_bytes(tensor: Tensor) -> memoryview:
+    """A contiguous CPU tensor's own memory, as bytes."""
+    return tensor.reshape(-1).view(torch.uint8).numpy().data
+
+
 @dataclass(frozen=True)
 class SafetensorsFile:
     """One file to be: its tensors, all of one dtype, in the order they lie in it."""
@@ -43,27 +58,45 @@ class SafetensorsFile:
         """Bytes of all tensors, without the header."""
         return sum(byte_size(part.shape, self.dtype) for part in self.parts)
 
-    def create(self) -> dict[str, int]:
-        """Write the header and make room for the tensors; returns where each one's bytes begin in the file."""
+    def header(self) -> bytes:
+        """What the file begins with."""
         entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
-        starts, end = {}, 0
+        end = 0
         for name, shape in self.parts:
             start, end = end, end + byte_size(shape, self.dtype)
             entries[name] = {"dtype": CODES[self.dtype], "shape": list(shape), "data_offsets": [start, end]}
-            starts[name] = start
-        header = json.dumps(entries, separators=(",", ":")).encode()
-        header += b" " * (-len(header) % 8)  # readers map the file: tensors begin at multiples of 8 bytes
+        text = json.dumps(entries, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)  # readers map the file: tensors begin at multiples of 8 bytes
+        return len(text).to_bytes(8, "little") + text
+
+    def starts(self) -> dict[str, int]:
+        """Where each tensor's bytes begin in the file."""
+        sizes = [byte_size(shape, self.dtype) for _, shape in self.parts]
+        begins = itertools.accumulate(sizes, initial=len(self.header()))
+        return {part.name: begin for part, begin in zip(self.parts, begins, strict=False)}
+
+    def create(self) -> dict[str, int]:
+        """Write the header and make room for the tensors; returns where each one's bytes begin in the file."""
+        header = self.header()
         with self.path.open("wb") as file:
-            file.write(len(header).to_bytes(8, "little") + header)
-            file.truncate(8 + len(header) + end)
-        return {name: 8 + len(header) + start for name, start in starts.items()}
+            file.write(header)
+            file.truncate(len(header) + self.data_bytes)
+        return self.starts()
+
+    def is_created(self) -> bool:
+        """Whether the file is there with just this header and this room."""
+        header = self.header()
+        if not self.path.is_file() or self.path.stat().st_size != len(header) + self.data_bytes:
+            return False
+        with self.path.open("rb") as file:
+            return file.read(len(header)) == header
 
     def put(self, tensor: Tensor, start: int) -> None:
         """Write one tensor's bytes, converted to the file's dtype, from `start` on."""
         plain = tensor.detach().to("cpu", TORCH_DTYPES[self.dtype]).contiguous()
         with self.path.open("r+b") as file:
             file.seek(start)
-            file.write(plain.reshape(-1).view(torch.uint8).numpy().data)
+            file.write(raw_bytes(plain))
 
     def flush_to_disk(self) -> None:
         """Return when the file would survive a power cut."""

@@ -7,8 +7,11 @@ from safetensors.torch import load_file, save_file
 
 from nemo_prorl.commands.convert import run
 from nemo_prorl.errors import CheckpointError, ConfigError, WeightsError
+from nemo_prorl.megatron.interop.model_folder import open_folder
+from nemo_prorl.megatron.interop.plain_pickle import plain_loads
 from nemo_prorl.weights.architecture import Architecture
-from nemo_prorl.weights.hf_folder import stream, write_hf_folder
+from nemo_prorl.weights.hf_folder import stream
+from nemo_prorl.weights.hf_writer import write_hf_folder
 from tests.tiny_models import tiny_hf_folder
 
 KINDS = [("qwen2", True), ("qwen2", False), ("qwen3", True), ("llama", False)]
@@ -34,7 +37,8 @@ def test_there_and_back_is_the_same_bit_for_bit(folders, kind, tmp_path, capsys)
     assert run(["compare", str(folder), str(tmp_path / "back")]) == 0
     count = len(list(stream(folder)))
     assert capsys.readouterr().out == f"{count} of {count} tensors are the same bit for bit\n"
-    assert {path.name for path in (tmp_path / "back").iterdir()} == {path.name for path in folder.iterdir()}
+    files = {path.name for path in folder.iterdir()} | {"README.md"}
+    assert {path.name for path in (tmp_path / "back").iterdir()} == files
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "fp16"])
@@ -91,15 +95,16 @@ def test_a_damaged_checkpoint_is_refused(folders, tmp_path):
 
 def test_what_is_no_checkpoint_is_refused(folders, tmp_path):
     folder, _ = folders["qwen2", True]
-    with pytest.raises(CheckpointError, match="nothing is not a folder"):
+    with pytest.raises(WeightsError, match="nothing does not exist"):
         run(["megatron-to-hf", str(tmp_path / "nothing"), str(tmp_path / "out"), "--like", str(folder)])
-    with pytest.raises(CheckpointError, match=r"is not a whole checkpoint: .*manifest"):
-        run(["megatron-to-hf", str(folder), str(tmp_path / "out"), "--like", str(folder)])
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(WeightsError, match=r"no model folder that we know; it holds notes\.txt\. Give a Hugging Face"):
+        run(["megatron-to-hf", str(tmp_path), str(tmp_path / "out"), "--like", str(folder)])
 
 
 def test_a_folder_in_use_takes_no_checkpoint(folders):
     folder, checkpoints = folders["qwen2", True]
-    with pytest.raises(CheckpointError, match="is not an empty folder"):
+    with pytest.raises(WeightsError, match="is not empty; choose another folder"):
         run(["hf-to-megatron", str(folder), str(checkpoints)])
 
 
@@ -148,7 +153,8 @@ def test_logprobs_of_equal_and_of_rounded_models(folders, tmp_path, capsys):
 
 def test_a_dry_run_does_nothing(tmp_path, capsys):
     assert run(["compare", "a", "b"], dry_run=True) == 0
-    assert capsys.readouterr().out == "first=a, second=b, tolerance=None, logprobs=False\n"
+    told = "first=a, second=b, like=None, tolerance=None, logprobs=False, transformers=False\n"
+    assert capsys.readouterr().out == told
 
 
 def test_a_policy_is_exported_from_a_run_that_saved_its_optimizer_too(folders, tmp_path):
@@ -171,6 +177,14 @@ def test_a_policy_is_exported_from_a_run_that_saved_its_optimizer_too(folders, t
             3, model, optimizer, {"reference": WeightSnapshot(model)}, {"step": 3}
         )
         expected = {name: tensor.clone() for name, tensor in export_weights(model)}
+    found = open_folder(tmp_path / "run")  # the checkpoint itself says what model it is
+    assert (found.format, found.architecture) == ("prorl", Architecture.read(folder))
+    common = torch.load(found.path / "common.pt", weights_only=False)
+    assert (common["iteration"], common["checkpoint_version"], common["args"].qk_layernorm) == (3, 3.0, True)
+    assert (found.path / "run_config.yaml").is_file()
+    stored = plain_loads((found.path / ".metadata").read_bytes()).state_dict_metadata
+    asked = {f"decoder.layers.self_attention.core_attention._extra_state/shard_{layer}_2" for layer in range(2)}
+    assert asked <= stored.keys()  # by layers that compute with Transformer Engine
     assert run(["megatron-to-hf", str(tmp_path / "run"), str(tmp_path / "out"), "--like", str(folder)]) == 0
     written = dict(stream(tmp_path / "out"))
     assert list(written) == list(expected)

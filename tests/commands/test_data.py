@@ -276,3 +276,17 @@ def test_five_sources_go_from_raw_records_to_scored_rollouts(prepared):
     assert not [name for name, value in metrics.items() if value and name.endswith(("/error", "/timeout"))]
     for group in groups:
         assert [verdict.reward for verdict in group.verdicts] == [1.0, 0.0], group.prompt.uid
+
+
+def test_what_an_evaluation_set_asks_is_left_out_and_listed(tmp_path):
+    exam = tmp_path / "exam.jsonl"
+    asked = "Simplify $\\sqrt{50} - \\sqrt{8}$."
+    exam.write_text(json.dumps({"uid": "exam-1", "problem": asked, "answer": "3\\sqrt{2}"}))
+    against = f"+quality.evaluation.exam={{name: jsonl, path: {exam}, domain: math}}"
+    settings = ["only=[deepscaler]", *FOLDERS, *CHEAP, "sources.deepscaler.instruction=null", against]
+    assert main(["data", "prepare", f"folder={tmp_path / 'clean'}", *settings]) == 0
+    (found,) = (
+        line for line in lines_of(tmp_path / "clean" / "deepscaler.rejected.jsonl") if line["step"] == "contamination"
+    )
+    assert found["reason"] == "contaminated" and "exam-1 of exam" in found["detail"]
+    assert asked not in (tmp_path / "clean" / "deepscaler.jsonl").read_text()

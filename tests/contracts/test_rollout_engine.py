@@ -15,7 +15,7 @@ from nemo_prorl.plugins import configured
 from nemo_prorl.rollout.engine import ROLLOUT_ENGINES
 from tests.tiny_models import tiny_hf_folder
 
-KNOBS = {"transformers": {}, "scripted": {"answers": ["short", "a rather long answer", "4", "five", "6"]}}
+KNOBS = {"native": {}, "transformers": {}, "scripted": {"answers": ["short", "a rather long answer", "4", "five", "6"]}}
 MODELLESS = {"scripted"}  # engines to which weights mean nothing
 WITH_A_MODEL = sorted(set(ROLLOUT_ENGINES) - MODELLESS)
 SAMPLING = SamplingParams(4, max_response_tokens=12, context_tokens=64, temperature=1.0, seed=3)

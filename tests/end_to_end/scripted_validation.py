@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -59,23 +60,30 @@ class Script:
         return Scripted(self.scores[step])
 
 
-def follow(arguments: Sequence[str], scores: Mapping[int, float]) -> list[dict[str, Any]]:
-    """`prorl train` to the end with these validation scores; what each reset left behind, in order."""
+def follow(arguments: Sequence[str], scores: Mapping[int, float], lost: Path | None = None) -> list[dict[str, Any]]:
+    """`prorl train` to the end with these validation scores; what each reset left behind, in order.
+
+    `lost`: a file that is gone by the time of the first reset.
+    """
     config = load_config(*arguments[:1], arguments[1:])
     with StopSignals() as signals, open_run(config, signals) as run, build.training(config, run) as trainer:
         script = Script(scores, trainer)
         trainer.validator = script
         resets: list[dict[str, Any]] = []
-        trainer.reset = observed(trainer, script, resets)  # type: ignore[method-assign]
+        trainer.reset = observed(trainer, script, resets, lost)  # type: ignore[method-assign]
         trainer.fit()
     return resets
 
 
-def observed(trainer: ProRLTrainer, script: Script, into: list[dict[str, Any]]) -> Callable[[str], None]:
+def observed(
+    trainer: ProRLTrainer, script: Script, into: list[dict[str, Any]], lost: Path | None
+) -> Callable[[str], None]:
     reset = trainer.reset
 
     def observe(reason: str) -> None:
         actor: Any = trainer.actor
+        if lost is not None and not into:
+            lost.unlink()
         lr, kept = actor.optimizer.lr, moments(trainer)
         reset(reason)
         gap = (actor.get_inference_log_probs(a_batch()) - actor.get_init_policy_logprobs(a_batch())).abs().max()

@@ -46,8 +46,10 @@ PHASES = {
 
 @dataclass
 class Toll:
-    """What became of the kills: how many hit which phase, and how many finished steps each of them cost."""
+    """What became of the kills: how many were meant for which phase, which one they hit (a short one may have been over
+    by then), and how many finished steps each start found lost."""
 
+    meant: Counter[str] = field(default_factory=Counter)
     hit: Counter[str] = field(default_factory=Counter)
     lost: list[int] = field(default_factory=list)
 
@@ -75,7 +77,8 @@ def killed_until_it_ends(arguments: list[str], run_dir: Path, when: Iterator[Dea
     for attempt in range(1, KILLS_A_RUN + 1):
         recorded, whole = steps_recorded(run_dir), newest_whole(run_dir)
         logs = run_dir.parent / f"logs_{run_dir.name}_{attempt}"
-        with Forked(arguments, logs, ranks=RANKS, death=next(when)) as run:
+        death = next(when)
+        with Forked(arguments, logs, ranks=RANKS, death=death) as run:
             run.processes[0].join(240)
             codes = [run.processes[0].exitcode, *run.wait(0 if RANKS == 1 else 60)[1:]]
         if (resumed := said_at_start(run)) is not None:
@@ -84,6 +87,7 @@ def killed_until_it_ends(arguments: list[str], run_dir: Path, when: Iterator[Dea
         if codes[0] == 0:
             return
         assert codes[0] == -signal.SIGKILL, f"seed {SEED}: {codes}\n{run.output()}"
+        toll.meant[death.phase] += 1
         toll.hit[status(run_dir)["phase"] or "the end"] += 1
 
 

@@ -104,3 +104,19 @@ def test_the_eight_runs_of_the_paper_follow_each_other_on_a_curve_that_falls(
     assert all(reset["gap"] <= 1e-6 and reset["moments_zero"] for reset in resets)
     names = [record["note"] for record in records(run_dir)]
     assert names == ["run1", *(f"run{number}" for number in range(2, 9) for _ in range(2))]
+
+
+def test_a_best_policy_that_is_lost_is_said_and_the_present_one_has_to_do(
+    model: Path, problems: Path, tmp_path: Path
+) -> None:
+    """Step 1 is the best; by step 3, when stage one ends, its checkpoint has lost its manifest."""
+    run_dir = tmp_path / "run"
+    two_stages = [setting for setting in PLAN if "third" not in setting]
+    more = ("recipe.stages.second.steps=1", "checkpoint.asynchronous=false")
+    arguments = settings(model, problems, run_dir, *SCRIPTED, *two_stages, *more)
+    manifest = run_dir / "checkpoints" / "iter_0000001" / "manifest.json"
+    (resets,) = run_ranks(follow, 1, arguments, SCORES, manifest)
+    assert [reset["weights_of"] for reset in resets] == [[3]]
+    (record,) = records(run_dir, "reset")
+    assert record["note"] == "reference and optimizer: a stage begins"
+    assert "reset/best_step" not in record

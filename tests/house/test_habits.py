@@ -22,7 +22,13 @@ LONGER_FUNCTIONS: dict[str, str] = {
 CONFIG_NAME = re.compile(r"(^|_)(config|cfg|conf)$")
 MAY_PRINT = ("nemo_prorl/cli.py", "nemo_prorl/commands/")
 # Modules whose distribution has another name.
-DISTRIBUTIONS = {"hydra": "hydra-core", "megatron": "megatron-core", "pydantic_core": "pydantic", "yaml": "pyyaml"}
+DISTRIBUTIONS = {
+    "hydra": "hydra-core",
+    "megatron": "megatron-core",
+    "nemo": "nemo-toolkit",
+    "pydantic_core": "pydantic",
+    "yaml": "pyyaml",
+}
 
 
 def names(node: ast.expr) -> str:

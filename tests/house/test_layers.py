@@ -30,7 +30,9 @@ DOORS = {
     "transformer_engine": ("nemo_prorl/megatron/",),
     "torch.distributed": ("nemo_prorl/megatron/", "nemo_prorl/world.py"),
     "nemo_aligner": ("nemo_prorl/actor/interface.py",),
+    "nemo": ("nemo_prorl/megatron/interop/nemo_context.py",),
     "transformers": (
+        "nemo_prorl/commands/logit_check.py",
         "nemo_prorl/commands/quickstart.py",
         "nemo_prorl/data/tokenizer.py",
         "nemo_prorl/quickstart/",

@@ -7,13 +7,16 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+import torch
+
 from nemo_prorl.data.blend import Blend
 from nemo_prorl.data.prompt import Prompt
 from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.data.tokenizer import Tokenizer
-from nemo_prorl.data.trajectory import Verdict
+from nemo_prorl.data.trajectory import Completion, Verdict
 from nemo_prorl.quickstart.tiny_model import make_tokenizer
 from nemo_prorl.recipe import Stage
+from nemo_prorl.rollout.engine import RolloutEngine
 from nemo_prorl.rollout.scripted_engine import ScriptedEngine
 from nemo_prorl.world import LocalWorld
 
@@ -30,6 +33,22 @@ def prompt(uid: str, domain: str = "math", length: int = 3) -> Prompt:
     return Prompt(
         uid, domain, "sum", "test", ({"role": "user", "content": "?"},), tuple(range(5, 5 + length)), "math", {}
     )
+
+
+def by_place(
+    engine: RolloutEngine, prompts: Sequence[Prompt], sampling: SamplingParams
+) -> dict[tuple[str, int], Completion]:
+    """What an engine answers, by (uid, sample)."""
+    return {(prompts[p].uid, sample): completion for p, sample, completion in engine.generate(prompts, sampling)}
+
+
+def scored(model: Any, prompt_ids: Sequence[int], token_ids: Sequence[int], temperature: float) -> torch.Tensor:
+    """Logprobs of a response by one plain forward pass of transformers, no cache and no padding, [T]."""
+    row = torch.tensor([[*prompt_ids, *token_ids]])
+    with torch.no_grad():
+        logp = torch.log_softmax(model(row).logits[0].float() / temperature, dim=-1)
+    start = len(prompt_ids)
+    return logp[start - 1 : -1].gather(1, row[0, start:, None])[:, 0]
 
 
 def stage(*, prompts: int = 4, update: int = 2, samples: int = 2, **settings: Any) -> Stage:

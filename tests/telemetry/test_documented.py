@@ -16,16 +16,22 @@ PLACES = (
     *("alarm", "data", "kl", "optimizer", "policy", "reset", "reset_effect", "reward", "rollout", "sft", "shaping"),
     *("stage", "time", "validation", "verifier"),
 )
+NO_METRICS = tuple(f"nemo_prorl/{folder}/" for folder in ("commands", "config", "data", "verifiers/sandbox"))
 METRIC = re.compile(rf"({'|'.join(PLACES)})/[\w/*]*[a-z\d*]")
 
 
 def named_metrics() -> dict[str, str]:
-    """String literals that look like a metric, with where each stands; a * is what the code fills in."""
+    """String literals that look like a metric, and phases that are timed, with where each stands.
+
+    A * is what the code fills in.
+    """
     found = {}
     for file in python_files(PACKAGE):
-        if "/commands/" in place(file) or "/data/" in place(file) or "/verifiers/sandbox" in place(file):
+        if place(file).startswith(NO_METRICS) and not place(file).startswith("nemo_prorl/data/mixture"):
             continue
         for node in ast.walk(tree(file)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("timer"):
+                found[f"time/{ast.literal_eval(node.args[0])}_seconds"] = f"{place(file)}:{node.lineno}"
             parts = node.values if isinstance(node, ast.JoinedStr) else [node]
             text = "".join(
                 str(part.value) if isinstance(part, ast.Constant) else "*"

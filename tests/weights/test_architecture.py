@@ -29,7 +29,13 @@ QWEN25_1P5B = {  # as published, before transformers 5
     "use_sliding_window": False,
     "vocab_size": 151936,
 }
-R1_DISTILL_1P5B = QWEN25_1P5B | {"tie_word_embeddings": False}
+R1_DISTILL_1P5B = QWEN25_1P5B | {  # with all its peculiarities: no sliding, a base of its own, ids of another tokenizer
+    "max_window_layers": 21,
+    "rope_theta": 10000,
+    "sliding_window": 4096,
+    "tie_word_embeddings": False,
+    "use_mrope": False,
+}
 QWEN3_0P6B = QWEN25_1P5B | {
     "architectures": ["Qwen3ForCausalLM"],
     "model_type": "qwen3",
@@ -130,6 +136,7 @@ def test_what_a_config_leaves_out_has_the_value_transformers_gives_it():
         {"use_sliding_window": True, "sliding_window": 4096, "layer_types": ["full_attention"] * 28},
         {"rope_scaling": None},
         {"rope_scaling": {"type": "default"}},
+        {"rope_scaling": {"type": "dynamic", "factor": 4.0}},  # it begins where max_position_embeddings ends
     ],
 )
 def test_settings_without_effect_are_accepted(changes):
@@ -141,8 +148,15 @@ def test_settings_without_effect_are_accepted(changes):
     [
         (QWEN25_1P5B, {"use_sliding_window": True, "sliding_window": 4096, "max_window_layers": 21}, "sliding"),
         (QWEN25_1P5B, {"use_sliding_window": True, "sliding_window": 8, "layer_types": ["sliding_attention"]}, "slid"),
-        (QWEN25_1P5B, {"rope_scaling": {"type": "yarn", "factor": 4.0}}, "'yarn' is not supported"),
-        (QWEN25_1P5B, {"rope_parameters": {"rope_type": "linear", "factor": 2.0}}, "'linear' is not supported"),
+        (QWEN25_1P5B, {"rope_scaling": {"type": "longrope", "factor": 4.0}}, "'longrope' is not supported"),
+        (QWEN25_1P5B, {"rope_scaling": {"type": "yarn"}}, "factor is None, expected a number above 0"),
+        (
+            QWEN25_1P5B,
+            {"rope_scaling": {"type": "yarn", "factor": 4.0, "attention_factor": 2}},
+            "attention_factor is 2",
+        ),
+        (QWEN25_1P5B, {"rope_parameters": {"rope_type": "linear", "factor": -1}}, "factor is -1, expected a number"),
+        (QWEN25_1P5B, {"use_mrope": True}, "use_mrope is true"),
         (LLAMA31_8B, {"rope_scaling": LLAMA31_8B["rope_scaling"] | {"low_freq_factor": 2.0}}, "low_freq_factor"),
         (LLAMA31_8B, {"attention_bias": True}, "attention_bias is true"),
         (LLAMA31_8B, {"mlp_bias": True}, "mlp_bias is true"),

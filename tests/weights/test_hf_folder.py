@@ -9,7 +9,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from nemo_prorl.errors import WeightsError
 from nemo_prorl.weights.architecture import Architecture
-from nemo_prorl.weights.hf_folder import INDEX, SINGLE, TensorReader, stream, write_hf_folder
+from nemo_prorl.weights.hf_folder import INDEX, SINGLE, TensorReader, stream
+from nemo_prorl.weights.hf_writer import write_hf_folder
 from tests.tiny_models import tiny_hf_folder
 
 SMALL = 20_000  # bytes a shard: a tiny model makes several

@@ -31,17 +31,7 @@ def made_rows(
     """So many different problems of each task, 100 by default; fewer of a task that hasn't as many, which is told."""
     wanted = problems or chosen.problems_per_task
     with TemporaryDirectory(prefix="prorl-evaluation-") as folder:
-        jobs = {
-            task: Job(
-                str(knobs.get("name", task)),
-                {key: value for key, value in knobs.items() if key != "name"},
-                chosen.seed,
-                0,
-                wanted + max(4, int(wanted * SPARE)),
-                str(Path(folder) / f"{number}.jsonl"),
-            )
-            for number, (task, knobs) in enumerate(chosen.tasks.items())
-        }
+        jobs = _jobs(chosen, wanted, Path(folder))
         names = {job.path: task for task, job in jobs.items()}
         made: list[str] = []
 
@@ -66,6 +56,21 @@ def made_rows(
                     system_prompt=system_prompt,
                     scorer="strict",
                 )
+
+
+def _jobs(chosen: GeneratedSet, wanted: int, folder: Path) -> dict[str, Job]:
+    """What is to be made of each task; its file in `folder`."""
+    return {
+        task: Job(
+            str(knobs.get("name", task)),
+            {key: value for key, value in knobs.items() if key != "name"},
+            chosen.seed,
+            0,
+            wanted + max(4, int(wanted * SPARE)),
+            str(folder / f"{number}.jsonl"),
+        )
+        for number, (task, knobs) in enumerate(chosen.tasks.items())
+    }
 
 
 def _different(job: Job, wanted: int) -> list[Mapping[str, Any]]:

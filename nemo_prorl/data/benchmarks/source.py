@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +16,7 @@ from pydantic import Field
 from nemo_prorl.data.benchmarks.generated import made_rows
 from nemo_prorl.data.benchmarks.readers import messages_of
 from nemo_prorl.data.benchmarks.sets import EVALUATION_SETS, GeneratedSet, PublishedSet
+from nemo_prorl.data.kept import cache_folder, kept_whole
 from nemo_prorl.data.prepare.base import Card
 from nemo_prorl.data.prepare.files import as_line
 from nemo_prorl.data.prepare.passes import Rejection
@@ -74,7 +72,10 @@ class EvaluationSource(JsonlSource):
             look |= {"since": since, "until": until}
         else:
             look |= {"tasks": chosen.tasks, "made_by": version("reasoning_gym")}
-        kept = Path(cache or _cache_folder()) / f"{set}-{digest(json.dumps([READING, look], sort_keys=True))}.jsonl"
+        kept = (
+            Path(cache or cache_folder("evaluation"))
+            / f"{set}-{digest(json.dumps([READING, look], sort_keys=True))}.jsonl"
+        )
         if not kept.exists():
             if isinstance(chosen, PublishedSet):
                 records = _records(chosen, folder, look["revision"], files)
@@ -156,32 +157,21 @@ def _published(name: str, chosen: PublishedSet, records: PublishedRecords, look:
 
 
 def _keep(path: Path, rows: Iterable[Row], name: str) -> None:
-    """Write the problems, each question once, to a file that is whole or not there; several processes may."""
+    """Write the problems, each question once."""
+    uids: set[str] = set()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
+        with kept_whole(path) as file:
+            for row in rows:
+                if row.uid not in uids:
+                    uids.add(row.uid)
+                    file.write(as_line(row).encode())
+            if not uids:
+                raise DataError(f"evaluation set {name}: none of the records is a problem of it; are these its files?")
     except OSError as error:
         raise DataError(
             f"evaluation set {name}: its problems can't be kept in {path.parent}: {error}. Set `cache` to a folder "
             "that can be written to"
         ) from error
-    try:
-        uids: set[str] = set()
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            for row in rows:
-                if row.uid not in uids:
-                    uids.add(row.uid)
-                    file.write(as_line(row))
-            file.flush()
-            os.fsync(file.fileno())
-        if not uids:
-            raise DataError(f"evaluation set {name}: none of the records is a problem of it; are these its files?")
-        os.chmod(partial, 0o644)
-        os.replace(partial, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(partial)
-        raise
 
 
 def _stamps(folder: str | None) -> Any:
@@ -190,7 +180,3 @@ def _stamps(folder: str | None) -> Any:
         return None
     files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
     return [[str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
-
-
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nemo_prorl" / "evaluation"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
@@ -41,6 +42,7 @@ from nemo_prorl.errors import DataError
 log = logging.getLogger(__name__)
 
 Format = Literal["jsonl", "parquet"]
+PROGRESS_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -167,12 +169,23 @@ def _sift(name: str, passes: Sequence[Pass], work: Path) -> Path:
     for number, step in enumerate(_steps(passes), start=1):
         kept, rejected = work / f"kept_{number}.jsonl", work / f"rejected_{number}.jsonl"
         if not kept.exists():
-            log.info("%s: %s", name, ", ".join(one.name for one in step))
+            what = f"{name}: {', '.join(one.name for one in step)}"
+            log.info("%s", what)
             if isinstance(step[0], LooksAhead):
-                step[0].prepare(read_rows(rows))
-            _sift_once(read_rows(rows), Sieve(step), kept, rejected)
+                step[0].prepare(_told(read_rows(rows), f"{what}, looking ahead"))
+            _sift_once(_told(read_rows(rows), what), Sieve(step), kept, rejected)
         rows = kept
     return rows
+
+
+def _told(rows: Iterable[Row], what: str) -> Iterator[Row]:
+    """The rows; now and then the log says how many there were."""
+    told = time.monotonic()
+    for number, row in enumerate(rows):
+        if time.monotonic() - told > PROGRESS_SECONDS:
+            told = time.monotonic()
+            log.info("%s: %s rows", what, f"{number:,}")
+        yield row
 
 
 def _steps(passes: Sequence[Pass]) -> Iterator[list[Pass]]:

@@ -11,8 +11,6 @@ import fcntl
 import hashlib
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -21,6 +19,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from nemo_prorl.data.kept import cache_folder, kept_whole
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def kept_index(path: Path, reading: str, make: Callable[[], LineIndex]) -> LineI
 
     `reading` names the way of reading: another one has another index. Processes that come together wait for the first.
     """
-    files = [folder / _file_name(path, reading) for folder in (path.parent, _cache_folder())]
+    files = [folder / _file_name(path, reading) for folder in (path.parent, cache_folder("indexes"))]
     if (found := _valid(files, path)) is not None:
         return found
     with _alone_with(path):
@@ -154,20 +154,9 @@ def _save(file: Path, index: LineIndex) -> bool:
     header = {"format": FORMAT, "rows": len(index.lines), "stamp": vars(index.stamp)}
     text = json.dumps({**header, "domains": dict(index.domains), "tasks": index.tasks}).encode()
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(prefix=f"{file.name}.", dir=file.parent)
-        try:
-            with os.fdopen(handle, "wb") as opened:
-                opened.write(len(text).to_bytes(HEADER_BYTES, "little") + text)
-                opened.write(np.ascontiguousarray(index.lines).data)
-                opened.flush()
-                os.fsync(opened.fileno())
-            os.chmod(partial, 0o644)  # others who may read the data may use its index
-            os.replace(partial, file)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(partial)
-            raise
+        with kept_whole(file) as opened:
+            opened.write(len(text).to_bytes(HEADER_BYTES, "little") + text)
+            opened.write(np.ascontiguousarray(index.lines).data)
     except OSError:
         return False
     return True
@@ -185,7 +174,3 @@ def _alone_with(path: Path) -> Iterator[None]:
 def _file_name(path: Path, reading: str) -> str:
     key = hashlib.blake2b(f"{path.resolve()}\x1f{reading}".encode(), digest_size=6).hexdigest()
     return f".{path.name}.{key}.index"
-
-
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nemo_prorl" / "indexes"

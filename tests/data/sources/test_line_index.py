@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nemo_prorl.data.sources import line_index, lines
-from nemo_prorl.data.sources.jsonl import JsonlSource
+from nemo_prorl.data.sources.jsonl import JsonlSource, RowFormat
 from nemo_prorl.errors import DataError
 
 
@@ -32,13 +32,13 @@ def every_file_is_large(monkeypatch, tmp_path):
 def checks(monkeypatch):
     """How many rows have been checked, from here on."""
     counted = Counter()
-    checked = JsonlSource._tags
+    checked = RowFormat.tags
 
     def count(self, where, raw):
         counted["rows"] += 1
         return checked(self, where, raw)
 
-    monkeypatch.setattr(JsonlSource, "_tags", count)
+    monkeypatch.setattr(RowFormat, "tags", count)
     return counted
 
 
@@ -62,7 +62,7 @@ def test_the_index_is_mapped_and_not_read(tmp_path):
     path = tmp_path / "rows.jsonl"
     write(path, rows_of(50))
     JsonlSource("f", path=str(path))
-    assert isinstance(JsonlSource("f", path=str(path))._lines._offsets, np.memmap)
+    assert isinstance(JsonlSource("f", path=str(path))._rows._offsets, np.memmap)
 
 
 def test_other_settings_have_another_index(tmp_path, checks):

@@ -1,0 +1,38 @@
+"""Files that spare us work next time: in the user's cache folder, or beside what they are made of."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+
+def cache_folder(name: str) -> Path:
+    """Our folder of that name in the user's cache; it need not be there."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nemo_prorl" / name
+
+
+@contextmanager
+def kept_whole(path: Path) -> Iterator[BinaryIO]:
+    """A file that appears under its name when it is complete, or not at all. Several processes may write it at a time:
+    each its own, and the last one stays.
+
+    Raises:
+        OSError: the system refuses.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(partial, 0o644)  # others who share the folder may read it
+        os.replace(partial, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(partial)
+        raise

@@ -1,0 +1,47 @@
+"""What a training's checkpoint holds for Megatron-LM and Megatron-Bridge, beside what we read ourselves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from megatron.core import parallel_state
+from megatron.core.dist_checkpointing.mapping import ShardedObject
+
+from nemo_prorl.megatron.interop.neighbours import bridge_files, megatron_lm_entries
+from nemo_prorl.megatron.interop.torch_dist_sink import state_places
+from nemo_prorl.megatron.model import PolicyModel
+from nemo_prorl.weights.architecture import Architecture
+
+
+def for_megatron_lm(model: PolicyModel, step: int) -> dict[str, Any]:
+    """`args`, `iteration` and the states that Transformer Engine's modules ask for where ours have none."""
+    entries = megatron_lm_entries(_stored(model), model.padded_vocab, step)
+    return entries if model.uses_te else entries | {"transformer_engine_states": _empty_states(model)}
+
+
+def described(model: PolicyModel, step: int) -> dict[str, bytes]:
+    """run_config.yaml and train_state.pt."""
+    return bridge_files(_stored(model), model.padded_vocab, step)
+
+
+def _stored(model: PolicyModel) -> Architecture:
+    """The architecture with the dtype that parameters have here."""
+    return replace(model.architecture, dtype=model.config.precision)
+
+
+def _empty_states(model: PolicyModel) -> dict[str, ShardedObject]:
+    own = {
+        entry.unique_key
+        for gpt in model.gpts
+        for entry in gpt.sharded_state_dict().values()
+        if isinstance(entry, ShardedObject)
+    }
+    replica = (parallel_state.get_tensor_model_parallel_rank(), parallel_state.get_data_parallel_rank(True))
+    pipeline = parallel_state.get_pipeline_model_parallel_rank()
+    states = {}
+    for key, number, count in state_places(model.architecture):
+        entry = ShardedObject(key, None, (count,), (number,), replica_id=(pipeline, *replica))
+        if entry.unique_key not in own:
+            states[entry.unique_key] = entry
+    return states
