@@ -31,17 +31,15 @@ def _stored(model: PolicyModel) -> Architecture:
 
 
 def _empty_states(model: PolicyModel) -> dict[str, ShardedObject]:
-    own = {
-        entry.unique_key
-        for gpt in model.gpts
-        for entry in gpt.sharded_state_dict().values()
-        if isinstance(entry, ShardedObject)
-    }
-    replica = (parallel_state.get_tensor_model_parallel_rank(), parallel_state.get_data_parallel_rank(True))
-    pipeline = parallel_state.get_pipeline_model_parallel_rank()
+    """Those that our local layers don't have: their projections have theirs, on the rank that holds the layer."""
+    replica = (
+        parallel_state.get_pipeline_model_parallel_rank(),
+        parallel_state.get_tensor_model_parallel_rank(),
+        parallel_state.get_data_parallel_rank(with_context_parallel=True),
+    )
     states = {}
     for key, number, count in state_places(model.architecture):
-        entry = ShardedObject(key, None, (count,), (number,), replica_id=(pipeline, *replica))
-        if entry.unique_key not in own:
+        if ".linear_" not in key:
+            entry = ShardedObject(key, None, (count,), (number,), replica_id=replica)
             states[entry.unique_key] = entry
     return states
