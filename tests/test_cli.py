@@ -154,7 +154,7 @@ def test_megatron_to_hf_says_whose_checkpoints_it_reads(capsys):
         main(["convert", "megatron-to-hf", "--help"])
     assert ended.value.code == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "must be one that prorl wrote" in said
+    assert "a torch_dist checkpoint that prorl, Megatron-LM or Megatron-Bridge wrote" in said
     assert "manifest.json and state.json" in said
 
 

@@ -271,7 +271,7 @@ def test_five_sources_go_from_raw_records_to_scored_rollouts(prepared):
         )
         groups = [group for step in range(12) for group in collector.collect(STAGE, step).groups]
         metrics = pool.drain_metrics()
-    assert {prompt.domain for prompt in validation} == {"logic"}
+    assert {prompt.domain for one in validation for prompt in one.prompts} == {"logic"}
     assert {group.prompt.domain for group in groups} == set(DOMAINS)
     assert not [name for name, value in metrics.items() if value and name.endswith(("/error", "/timeout"))]
     for group in groups:

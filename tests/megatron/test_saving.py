@@ -53,7 +53,15 @@ def test_a_disk_that_gets_full_beside_the_training_is_an_error_on_every_rank(fol
 def test_one_flipped_bit_of_any_file_is_named_and_the_one_before_is_taken(folder, tmp_path):
     """And the one before stays until another whole one is there, though only one is to be kept."""
     told = run_ranks(saving_scenarios.flipped, 2, folder, TP2, tmp_path)[0]
-    kinds = {"common.pt", "metadata.json", "manifest.json", "state.json", ".metadata"}
+    kinds = {
+        "common.pt",
+        "metadata.json",
+        "manifest.json",
+        "state.json",
+        ".metadata",
+        "run_config.yaml",
+        "train_state.pt",
+    }
     assert kinds | {"rng_00000.pt", "rng_00001.pt", "__0_0.distcp", "__1_0.distcp"} == told["told"].keys()
     for name, (found, said) in told["told"].items():
         assert found == "iter_0000001", name

@@ -29,12 +29,16 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 8192,
 }
+LINEAR = {"rope_type": "linear", "rope_theta": 10_000.0, "factor": 4.0}
+YARN = {"rope_type": "yarn", "rope_theta": 10_000.0, "factor": 4.0, "original_max_position_embeddings": 32}
 SHAPES = {
     "one query head a key head": dict(family="qwen2", heads=4, kv_heads=4),
     "seven": dict(family="qwen2", hidden_size=56, heads=7, kv_heads=1),
     "heads wider than the hidden size": dict(family="qwen3", head_dim=40),
     "sizes that no vector divides": dict(family="qwen2", hidden_size=36, heads=6, kv_heads=2, ffn_size=50),
     "stretched positions": dict(family="llama", rope_parameters=LLAMA3),
+    "positions divided": dict(family="qwen2", rope_parameters=LINEAR),
+    "yarn": dict(family="qwen3", rope_parameters=YARN),
     "untied": dict(family="llama", tied=False),
     "matrices of several panels": dict(
         family="qwen3", hidden_size=256, heads=4, kv_heads=2, ffn_size=256, vocabulary_size=600

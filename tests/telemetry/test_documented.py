@@ -16,7 +16,9 @@ PLACES = (
     *("alarm", "data", "kl", "optimizer", "policy", "reset", "reset_effect", "reward", "rollout", "sft", "shaping"),
     *("stage", "time", "validation", "verifier"),
 )
-NO_METRICS = tuple(f"nemo_prorl/{folder}/" for folder in ("commands", "config", "data", "verifiers/sandbox"))
+NO_METRICS = tuple(
+    f"nemo_prorl/{folder}/" for folder in ("commands", "config", "data", "megatron/interop", "verifiers/sandbox")
+)
 METRIC = re.compile(rf"({'|'.join(PLACES)})/[\w/*]*[a-z\d*]")
 
 

@@ -7,7 +7,6 @@ it, and attention's 1 / sqrt(D).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -16,6 +15,8 @@ from torch import Tensor
 from nemo_prorl.rollout.native.kernels import Kernels, pack
 from nemo_prorl.rollout.refit import refit
 from nemo_prorl.weights.architecture import Architecture
+from nemo_prorl.weights.rope import attention_factor
+from nemo_prorl.weights.rotary_frequencies import rotary_frequencies
 
 HEAD = "lm_head.weight"
 
@@ -132,21 +133,6 @@ def rotary_turns(of: Architecture, positions: int) -> Tensor:
 
     The angles are taken in float32, as transformers takes them.
     """
-    frequency = 1.0 / of.rope_theta ** (torch.arange(0, of.head_dim, 2, dtype=torch.float32) / of.head_dim)
-    if of.rope_scaling is not None:
-        frequency = _stretched(frequency, **of.rope_scaling)
+    frequency = rotary_frequencies(of.head_dim, of.rope_theta, of.rope_scaling)
     angle = torch.arange(positions, dtype=torch.float32)[:, None] * frequency
-    return torch.cat([angle.cos(), angle.sin()], dim=1)
-
-
-def _stretched(
-    frequency: Tensor,
-    factor: float,
-    low_freq_factor: float,
-    high_freq_factor: float,
-    original_max_position_embeddings: float,
-) -> Tensor:
-    """Llama 3's long context: long waves become `factor` times longer, short ones stay, those between are blended."""
-    turns = original_max_position_embeddings * frequency / (2 * math.pi)
-    kept = ((turns - low_freq_factor) / (high_freq_factor - low_freq_factor)).clamp(0, 1)
-    return frequency * (kept + (1 - kept) / factor)
+    return torch.cat([angle.cos(), angle.sin()], dim=1) * attention_factor(of.rope_scaling)
