@@ -155,7 +155,7 @@ def test_megatron_to_hf_says_whose_checkpoints_it_reads(capsys):
     assert ended.value.code == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "a torch_dist checkpoint that prorl, Megatron-LM or Megatron-Bridge wrote" in said
-    assert "manifest.json and state.json" in said
+    assert "or a NeMo 2 checkpoint (weights/, context/)" in said
 
 
 def test_train_explains_everything_that_is_wrong(capsys):
