@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 COMMANDS = ("info", "hf-to-megatron", "megatron-to-hf", "compare", "reshard")
@@ -21,27 +20,20 @@ examples:
   prorl convert reshard nemo-checkpoint qwen-megatron --tensor-parallel 8
 """
 
-Action = Callable[[argparse.Namespace], int]
 
-
-def read_options(arguments: Sequence[str], actions: Mapping[str, Action]) -> argparse.Namespace:
-    """The options, with what to do as `action`."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The command's options; `what` is one of COMMANDS."""
+    made = argparse.ArgumentParser(
         prog="prorl convert",
         description="Model folders of Hugging Face, Megatron and NeMo made of each other, and compared." + FOLDERS,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
-    commands = parser.add_subparsers(required=True, metavar="|".join(COMMANDS))
-    for name, add in (
-        ("info", _info),
-        ("hf-to-megatron", _hf_to_megatron),
-        ("megatron-to-hf", _megatron_to_hf),
-        ("compare", _compare),
-        ("reshard", _reshard),
-    ):
-        add(commands).set_defaults(action=actions[name])
-    return parser.parse_args(arguments)
+    commands = made.add_subparsers(dest="what", required=True, metavar="|".join(COMMANDS))
+    for add in (_info, _hf_to_megatron, _megatron_to_hf, _compare, _reshard):
+        add(commands)
+    return made
 
 
 def _command(

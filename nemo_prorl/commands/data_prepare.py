@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import logging
 import os
@@ -25,8 +26,30 @@ from nemo_prorl.telemetry.log import configure_logging
 
 log = logging.getLogger(__name__)
 
+EXAMPLES = """\
+examples:
+  prorl data prepare --dry-run                          the five sources of the paper: where from, how many, licences
+  prorl data prepare only=[reasoning_gym] folder=FOLDER
+  prorl data prepare sources.deepscaler.folder=DOWNLOADED sources.scp116k.agreement=flags
+
+Exit codes: 0; 2 when a setting is wrong; 3 when a source can't be read: the same command goes on from there."""
+
 # Settings of the judge that change what it says; the others change how, and for how much, it is asked.
 _JUDGING = ("base_url", "model", "parameters", "malformed_attempts", "both_orders", "max_solution_chars")
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command says of itself; its arguments are settings."""
+    made = argparse.ArgumentParser(
+        prog="prorl data prepare",
+        description=(__doc__ or "").partition(": ")[2].capitalize(),
+        epilog=f"{EXAMPLES}\n\n{SETTINGS.replace('prorl settings', 'prorl settings --of data-prepare')}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    made.add_argument("--dry-run", action="store_true", help="print what would be done, and do nothing")
+    made.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings, see below")
+    return made
 
 
 def run(arguments: list[str], *, dry_run: bool) -> int:
@@ -38,7 +61,7 @@ def run(arguments: list[str], *, dry_run: bool) -> int:
         DataError: sources that couldn't be read or written any further; the same command goes on from there.
     """
     if {"-h", "--help"} & set(arguments):
-        print(f"usage: prorl data prepare [--dry-run] [KEY=VALUE ...]\n\n{SETTINGS.replace('schema.py', 'prepare.py')}")
+        print(parser().format_help())
         return 0
     if options := [argument for argument in arguments if argument.startswith("-")]:
         raise SettingsError(f"prorl data prepare has no option {options[0]!r}; settings are KEY=VALUE, see --help")
