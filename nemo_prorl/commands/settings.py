@@ -38,9 +38,8 @@ def run(arguments: list[str], *, dry_run: bool = False) -> int:
     for path in options.paths:
         if not any(_is_asked(path, place) for section in found for place in _places(section)):
             known = sorted({place for section in found for place in _places(section)})
-            raise SettingsError(
-                f"prorl {options.of} has no key {path!r}.{did_you_mean(path, known)} See prorl settings"
-            )
+            hint = did_you_mean(path, known) or " Type `prorl settings` for all of them."
+            raise SettingsError(f"prorl {options.of} has no key {path!r}.{hint}")
     print("\n\n".join(_told(found, options.paths)))
     return 0
 
