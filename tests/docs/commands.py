@@ -22,7 +22,7 @@ A_NAME_TO_BE_CHOSEN = re.compile(rf"({'|'.join(GROUPS)})=[A-Z]+")
 
 
 def prorl_arguments(words: Sequence[str]) -> list[str] | None:
-    """What is typed after `prorl` (or `-m nemo_prorl`), up to the next program; None where another program is called."""
+    """What is typed after `prorl` (or `-m nemo_prorl`), up to the next program; None where neither is called."""
     for start in ("prorl", "nemo_prorl"):
         if start in words:
             arguments = list(words[words.index(start) + 1 :])
@@ -33,7 +33,7 @@ def prorl_arguments(words: Sequence[str]) -> list[str] | None:
 
 def objection(arguments: Sequence[str]) -> str | None:
     """Why `prorl` would refuse these arguments, or None."""
-    words = [PLACEHOLDERS.get(word, word) for word in arguments if word != "..."]
+    words = [PLACEHOLDERS.get(word, word) for word in arguments]
     if not words or words[0].startswith("-") or "COMMAND" in words:  # --help, of whatever command
         return None
     if words[0] not in COMMANDS:
@@ -67,7 +67,7 @@ def _wanting(root: Root, groups: tuple[str, ...]) -> list[str]:
 def settings_objection(root: Root, words: Sequence[str]) -> str | None:
     """Why these settings (and options) of a command would be refused, or None."""
     settings = [word for word in words if "=" in word or word.startswith("~")]
-    options = [word for word in words if word not in settings and not word.isdecimal()]
+    options = [word for word in words if word not in settings and not word.isdecimal() and word != "..."]
     if unknown := set(options) - {"--dry-run", "--world-size", "--help"}:
         return f"neither settings nor options: {sorted(unknown)}"
     try:

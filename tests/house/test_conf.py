@@ -10,6 +10,7 @@ from nemo_prorl.commands.choices import check_choices
 from nemo_prorl.config.folder import conf_folder, options_in
 from nemo_prorl.config.load import SCHEMAS, load_config
 from nemo_prorl.data.sources.reasoning_gym import NOT_REPRODUCIBLE
+from tests.house.settings import filled_in
 from tests.house.source import ROOT
 
 CONF = ROOT / "conf"
