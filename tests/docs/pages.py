@@ -39,7 +39,7 @@ class Line(NamedTuple):
 
     @property
     def words(self) -> list[str]:
-        return [word for word in shlex.split(self.text, comments=True) if word != "..."]
+        return shlex.split(self.text, comments=True)
 
 
 @cache
@@ -62,18 +62,12 @@ def of_language(*languages: str) -> list[Block]:
 
 def command_lines() -> list[Line]:
     """Every line of an indented or a shell block that calls a program; those that go on in the next are one."""
-    return [
-        line for block in of_language("", "sh", "bash", "shell") for line in _lines(block) if _is_command(line.text)
-    ]
+    return [line for block in of_language("", "bash") for line in _lines(block) if line.text.split(" ")[0] in PROGRAMS]
 
 
 def setting_lines() -> list[Line]:
     """Every line of an indented block that begins with a setting, KEY=VALUE, and calls no program."""
     return [line for block in of_language("") for line in _lines(block) if SETTING.match(line.text)]
-
-
-def _is_command(text: str) -> bool:
-    return text.split(" ")[0] in PROGRAMS
 
 
 def _lines(block: Block) -> Iterator[Line]:
