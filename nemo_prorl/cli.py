@@ -43,7 +43,7 @@ examples:
   prorl train recipe=prorl data=prorl data.folder=DATA model.path=FOLDER megatron=gpu --dry-run --world-size 32
   torchrun --nproc-per-node 2 -m nemo_prorl train recipe=tiny model.path=FOLDER megatron.tensor_parallel_size=2
 
-Exit codes: 0 done; 75 asked to stop, the same command goes on; 2 to 10 see docs/commands.md; 130 Ctrl-C twice."""
+Exit codes: 0 done; 75 asked to stop, the same command goes on; 2 to 10 see docs/runs.md; 130 Ctrl-C twice."""
 
 SFT_EXAMPLES = """\
 examples:

@@ -42,7 +42,8 @@ def parser_of(
         overrides: Any = own.add_argument("overrides", nargs="*")
         overrides.completer = lambda prefix, **_: list(continued(prefix, "sft" if name == "sft" else "train"))
     else:
-        below.add_parser(name, parents=[import_module(command.module).parser()], conflict_handler="resolve")
+        own = below.add_parser(name, parents=[import_module(command.module).parser()], conflict_handler="resolve")
+        own.add_argument("--dry-run", action="store_true")
     return whole
 
 
