@@ -58,6 +58,7 @@ def lay_out(build: Path) -> None:
         blocks = [f"# {title}", *(f"::: nemo_prorl.{module}" for module in modules.split())]
         (docs / "api" / f"{name}.md").write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
     settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    settings["nav"] = _with_pages(settings["nav"], docs)
     (build / "mkdocs.yml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
 
 
@@ -66,6 +67,18 @@ def pages_of(nav: list[Any]) -> Iterator[str]:
     for entry in nav:
         (below,) = entry.values()
         yield from pages_of(below) if isinstance(below, list) else [below]
+
+
+def _with_pages(nav: list[Any], docs: Path) -> list[Any]:
+    """The navigation without places whose page nobody has written yet."""
+    kept: list[Any] = []
+    for entry in nav:
+        ((title, below),) = entry.items()
+        if isinstance(below, list):
+            kept.append({title: _with_pages(below, docs)})
+        elif (docs / below).is_file():
+            kept.append(entry)
+    return kept
 
 
 def settings_tables(command: str) -> str:

@@ -50,7 +50,7 @@ def _command(
 
 def _info(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     command = _command(commands, "info", "say what a model folder holds", "runs/prorl/checkpoints --like Qwen2.5-1.5B")
-    command.add_argument("folder", type=Path)
+    command.add_argument("folder", type=Path, help="model folder of any kind")
     _like(command)
     command.add_argument("--tensors", action="store_true", help="list every tensor")
     return command
@@ -138,8 +138,8 @@ def _compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> a
         "compare two model folders; exit code 1 when they differ",
         "Qwen2.5-1.5B my-model --logprobs",
     )
-    command.add_argument("first", type=Path)
-    command.add_argument("second", type=Path)
+    command.add_argument("first", type=Path, help="model folder of any kind")
+    command.add_argument("second", type=Path, help="another")
     _like(command)
     command.add_argument("--tolerance", type=float, metavar="X", help="largest difference allowed; default: every bit")
     command.add_argument("--logprobs", action="store_true", help="also run both models on the same random tokens")

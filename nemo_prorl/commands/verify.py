@@ -245,8 +245,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--domain", choices=DOMAINS, help="of rows that don't name theirs")
     made.add_argument("--verifier", metavar="NAME", help="of rows that don't name theirs; default: the domain's")
     made.add_argument("--workers", type=int, default=defaults.workers, metavar="N", help="processes")
-    made.add_argument("--deadline-seconds", type=float, default=defaults.deadline_seconds, metavar="S")
-    made.add_argument("--max-error-rate", type=float, default=defaults.max_error_rate, metavar="X")
+    made.add_argument(
+        "--deadline-seconds", type=float, default=defaults.deadline_seconds, metavar="S", help="for one verdict"
+    )
+    made.add_argument(
+        "--max-error-rate", type=float, default=defaults.max_error_rate, metavar="X", help="share of errors, 7 above it"
+    )
     made.add_argument(
         "--allow-unconfined",
         action="store_true",
