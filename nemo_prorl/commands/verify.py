@@ -249,7 +249,11 @@ def parser() -> argparse.ArgumentParser:
         "--deadline-seconds", type=float, default=defaults.deadline_seconds, metavar="S", help="for one verdict"
     )
     made.add_argument(
-        "--max-error-rate", type=float, default=defaults.max_error_rate, metavar="X", help="share of errors, 7 above it"
+        "--max-error-rate",
+        type=float,
+        default=defaults.max_error_rate,
+        metavar="X",
+        help="of a domain; with more it ends with 7",
     )
     made.add_argument(
         "--allow-unconfined",

@@ -1,4 +1,4 @@
-"""A newcomer's first session, as docs/quickstart.md has it: a reward of one's own, a run, a stop, a change, an export."""
+"""A newcomer's first session, as docs/quickstart.md has it: one's own reward, a run, a stop, a change, an export."""
 
 import json
 import os
