@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from nemo_prorl.commands.option_parser import option_parser
+
 COMMANDS = ("info", "hf-to-megatron", "megatron-to-hf", "compare", "reshard")
 FOLDERS = """
 A folder may be Hugging Face's (config.json, *.safetensors), a torch_dist checkpoint that prorl, Megatron-LM or
@@ -23,12 +25,10 @@ examples:
 
 def parser() -> argparse.ArgumentParser:
     """The command's options; `what` is one of COMMANDS."""
-    made = argparse.ArgumentParser(
-        prog="prorl convert",
-        description="Model folders of Hugging Face, Megatron and NeMo made of each other, and compared." + FOLDERS,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    made = option_parser(
+        "prorl convert",
+        "Model folders of Hugging Face, Megatron and NeMo made of each other, and compared." + FOLDERS,
+        EXAMPLES,
     )
     commands = made.add_subparsers(dest="what", required=True, metavar="|".join(COMMANDS))
     for add in (_info, _hf_to_megatron, _megatron_to_hf, _compare, _reshard):

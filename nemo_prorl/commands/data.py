@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable
 from importlib import import_module
 
+from nemo_prorl.commands.option_parser import option_parser
+
 SUBCOMMANDS = {
     "prepare": ("nemo_prorl.commands.data_prepare", "published sources become files that training reads"),
     "inspect": ("nemo_prorl.commands.data_inspect", "what is in a folder or file of problems: a table and a page"),
@@ -38,13 +40,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _names(options_of: Callable[[str], argparse.ArgumentParser] | None = None) -> argparse.ArgumentParser:
     """The subcommands; without `options_of`, their options are left to themselves and nothing of them is loaded."""
-    made = argparse.ArgumentParser(
-        prog="prorl data",
-        description=f"{(__doc__ or '').partition(': ')[2].capitalize()}",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    made = option_parser("prorl data", (__doc__ or "").partition(": ")[2], EXAMPLES)
     what = made.add_subparsers(dest="what", required=True, metavar="WHAT")
     for name, (module, summary) in SUBCOMMANDS.items():
         if options_of is None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from nemo_prorl.analysis.data_page import data_page
+from nemo_prorl.commands.option_parser import option_parser
 from nemo_prorl.data.prepare.manifest import Manifest
 from nemo_prorl.data.prepare.statistics import Lengths, Statistics, prompt_chars
 from nemo_prorl.data.prompt import DOMAINS, Domain, Row
@@ -102,12 +103,10 @@ def _write(path: Path, text: str) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    made = argparse.ArgumentParser(
-        prog="prorl data inspect",
-        description="Count the problems in files by domain, source and task, and measure their prompts.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    made = option_parser(
+        "prorl data inspect",
+        "Count the problems in files by domain, source and task, and measure their prompts.",
+        EXAMPLES,
     )
     made.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a prepared folder, JSONL or Parquet")
     made.add_argument("--page", type=Path, metavar="FILE", help="write an HTML page, which needs nothing but itself")

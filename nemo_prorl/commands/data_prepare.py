@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nemo_prorl.cli import SETTINGS
+from nemo_prorl.commands.option_parser import option_parser
 from nemo_prorl.commands.prepare_passes import check_evaluation, needs_judge, passes_for
 from nemo_prorl.config.choice import as_knobs
 from nemo_prorl.config.load import load_config
@@ -40,12 +41,10 @@ _JUDGING = ("base_url", "model", "parameters", "malformed_attempts", "both_order
 
 def parser() -> argparse.ArgumentParser:
     """What the command says of itself; its arguments are settings."""
-    made = argparse.ArgumentParser(
-        prog="prorl data prepare",
-        description=(__doc__ or "").partition(": ")[2].capitalize(),
-        epilog=f"{EXAMPLES}\n\n{SETTINGS.replace('prorl settings', 'prorl settings --of data-prepare')}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    made = option_parser(
+        "prorl data prepare",
+        (__doc__ or "").partition(": ")[2],
+        f"{EXAMPLES}\n\n{SETTINGS.replace('prorl settings', 'prorl settings --of data-prepare')}",
     )
     made.add_argument("--dry-run", action="store_true", help="print what would be done, and do nothing")
     made.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings, see below")

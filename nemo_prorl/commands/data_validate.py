@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from nemo_prorl.commands.option_parser import option_parser
 from nemo_prorl.data.parquet import ParquetRows
 from nemo_prorl.data.prompt import DOMAINS
 from nemo_prorl.data.sources.jsonl import RowFormat
@@ -95,12 +96,10 @@ def _rows(file: Path) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    made = argparse.ArgumentParser(
-        prog="prorl data validate",
-        description="Check a file of problems as training would, and name everything that is wrong.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    made = option_parser(
+        "prorl data validate",
+        "Check a file of problems as training would, and name everything that is wrong.",
+        EXAMPLES,
     )
     made.add_argument("file", type=Path, metavar="FILE", help="JSONL, or Parquet by its name")
     made.add_argument("--domain", choices=DOMAINS, help="of rows that don't name theirs, as data.sources.NAME.domain")

@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import get_args
 
+from nemo_prorl.commands.option_parser import option_parser
 from nemo_prorl.errors import VerifierError
 from nemo_prorl.verifiers.sandbox import SandboxReport, SandboxSettings, probe
 from nemo_prorl.verifiers.sandbox.contract import Layered, Level
@@ -60,13 +61,7 @@ def _told(report: SandboxReport, settings: SandboxSettings, accepted: bool) -> s
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    made = argparse.ArgumentParser(
-        prog="prorl doctor",
-        description=__doc__.partition(": ")[2].capitalize(),
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    made = option_parser("prorl doctor", __doc__.partition(": ")[2], EXAMPLES)
     topics = made.add_subparsers(required=True, metavar="TOPIC")
 
     isolation = topics.add_parser(

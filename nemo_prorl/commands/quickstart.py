@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from nemo_prorl.analysis.history import OVERALL, Change, RunHistory
 from nemo_prorl.analysis.report import spread, write_report
+from nemo_prorl.commands.option_parser import option_parser
 from nemo_prorl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -126,13 +127,7 @@ def _quoted(path: Path) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    made = argparse.ArgumentParser(
-        prog="prorl quickstart",
-        description=__doc__.partition(": ")[2].partition("\n")[0].capitalize(),
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    made = option_parser("prorl quickstart", __doc__.partition(": ")[2].partition("\n")[0], EXAMPLES)
     made.add_argument("--out", type=Path, default=Path("runs/quickstart"), metavar="DIR", help="where everything goes")
     made.add_argument("--seed", type=int, default=0, help="of the model, its training and its problems")
     made.add_argument("--seeds", type=int, default=1, metavar="N", help="do it for N seeds in turn, from --seed on")

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from nemo_prorl.commands.live_runs import live_run
+from nemo_prorl.commands.option_parser import option_parser
 from nemo_prorl.reset_requests import ask_for_reset
 from nemo_prorl.telemetry.run_folder import written
 
@@ -39,13 +40,7 @@ def run(arguments: list[str], *, dry_run: bool = False) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    made = argparse.ArgumentParser(
-        prog="prorl reset",
-        description=__doc__.partition(": ")[2].capitalize(),
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    made = option_parser("prorl reset", __doc__.partition(": ")[2], EXAMPLES)
     made.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the run's folder (run.dir)")
     made.add_argument("--reason", required=True, help="for the record: why the run needs one now")
     return made

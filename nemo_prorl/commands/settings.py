@@ -6,6 +6,7 @@ import argparse
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
+from nemo_prorl.commands.option_parser import option_parser
 from nemo_prorl.config.load import COMMANDS, SCHEMAS, Root
 from nemo_prorl.config.overrides import did_you_mean
 from nemo_prorl.config.reference import Section, Setting, sections
@@ -46,12 +47,8 @@ def run(arguments: list[str], *, dry_run: bool = False) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    made = argparse.ArgumentParser(
-        prog="prorl settings",
-        description="What can be set, what it means, and what it is if nobody sets it.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    made = option_parser(
+        "prorl settings", "What can be set, what it means, and what it is if nobody sets it.", EXAMPLES
     )
     made.add_argument("paths", nargs="*", metavar="KEY", help="a key, or a group of keys; default: all of them")
     made.add_argument("--of", choices=list(ROOTS), default="train", help="the command; default: train")

@@ -17,6 +17,7 @@ from queue import Queue
 from statistics import fmean
 from typing import Any, TextIO
 
+from nemo_prorl.commands.option_parser import option_parser
 from nemo_prorl.config.verifiers import VerifierPoolConfig
 from nemo_prorl.data.prompt import DOMAINS, Prompt
 from nemo_prorl.data.sources.jsonl import read_judging, refuse_typos
@@ -233,13 +234,7 @@ def _output(path: Path | None) -> AbstractContextManager[TextIO]:
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     defaults = VerifierPoolConfig()
-    made = argparse.ArgumentParser(
-        prog="prorl verify",
-        description="Judge responses that are in a JSONL file.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    made = option_parser("prorl verify", "Judge responses that are in a JSONL file.", EXAMPLES)
     made.add_argument("file", metavar="FILE", help="JSONL; - for stdin")
     made.add_argument("--output", type=Path, metavar="FILE", help="JSONL; default: stdout")
     made.add_argument("--domain", choices=DOMAINS, help="of rows that don't name theirs")
