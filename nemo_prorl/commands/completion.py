@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args, get_origin
 import argcomplete
 
 from nemo_prorl.cli import Command
+from nemo_prorl.commands.settings import ROOTS
 from nemo_prorl.config.folder import conf_folder, options_in
 from nemo_prorl.config.load import SCHEMAS, Root
 from nemo_prorl.config.paths import closed_model_at
@@ -40,7 +41,7 @@ def parser_of(
         own.add_argument("--dry-run", action="store_true")
         own.add_argument("--world-size", type=int)
         overrides: Any = own.add_argument("overrides", nargs="*")
-        overrides.completer = lambda prefix, **_: list(continued(prefix, "sft" if name == "sft" else "train"))
+        overrides.completer = lambda prefix, **_: list(continued(prefix, ROOTS[name]))
     else:
         own = below.add_parser(name, parents=[import_module(command.module).parser()], conflict_handler="resolve")
         own.add_argument("--dry-run", action="store_true")

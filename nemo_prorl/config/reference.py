@@ -62,7 +62,7 @@ def sections(schema: type[BaseModel], path: str = "", defaults: BaseModel | None
             own.append(_setting(place, field, default))
         if model is not None and set(model.model_fields) != {"name"}:  # a plug-in's own keys are its knobs
             below = default if isinstance(default, BaseModel) else None
-            inner.append((f"{place}.{NAMES[name]}" if is_named else place, model, below))
+            inner.append((f"{place}.{NAMES.get(name, '<name>')}" if is_named else place, model, below))
     if own:
         yield Section(path, _meaning(schema), tuple(own))
     for place, model, below in inner:

@@ -7,10 +7,12 @@ import io
 import re
 from collections.abc import Sequence
 from functools import cache
+from importlib import import_module
 
 from nemo_prorl.cli import COMMANDS
 from nemo_prorl.commands.choices import check_choices
 from nemo_prorl.commands.completion import parser_of
+from nemo_prorl.commands.settings import ROOTS
 from nemo_prorl.config.folder import conf_folder, options_in
 from nemo_prorl.config.load import Root, load_config
 from nemo_prorl.errors import ConfigError, SettingsError
@@ -40,8 +42,13 @@ def objection(arguments: Sequence[str]) -> str | None:
         return f"there is no command {words[0]!r}"
     if words[0] == "data" and words[1:2] == ["prepare"]:
         return settings_objection("prepare", words[2:])
-    if COMMANDS[words[0]].settings:
-        return settings_objection("sft" if words[0] == "sft" else "train", words[1:])
+    if COMMANDS[words[0]].settings and "--help" not in words:
+        options = [word for word in words[1:] if word.startswith("--") or word.isdecimal()]
+        others = [word for word in words[1:] if word not in options and word != "..."]
+        module = import_module(COMMANDS[words[0]].module)
+        if hasattr(module, "with_model"):  # it takes a model's path among its settings
+            others = module.with_model(others)
+        return settings_objection(ROOTS[words[0]], [*others, *options])
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):

@@ -54,6 +54,11 @@ def test_examples_of_subcommands_are_examples(name):
             assert shown, f"{parser.prog} --help shows no example"
 
 
+def test_every_command_is_on_the_page_of_commands():
+    text = (ROOT / "docs" / "commands.md").read_text()
+    assert not [name for name in COMMANDS if f"`prorl {name}`" not in text]
+
+
 def test_every_exit_code_is_documented():
     """In the table of docs/runs.md."""
     text = (ROOT / "docs" / "runs.md").read_text()
