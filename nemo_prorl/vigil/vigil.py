@@ -29,6 +29,7 @@ RANKS_A_SECOND = 100  # so many signs of life the main rank reads in a second, h
 # What the clock counts of one turn: a run that was suspended as a whole, and goes on, has not hung.
 LONGEST_TURN_SECONDS = 2.0
 SPARE_SECONDS = 60.0
+LEAVE_SECONDS = 5.0
 EXPLAIN_SECONDS = 10.0  # so long an error of a collective waits to hear whose fault it is
 
 
@@ -171,7 +172,8 @@ class Vigil:
                 self._tell_failure(error)
         finally:
             self._is_left.set()
-            self._thread.join()
+            self._thread.join(LEAVE_SECONDS)
             self._post.say_done()
-            self._post.close()
-            self._stacks.close()
+            if not self._thread.is_alive():  # it may be looking for a main rank that isn't there
+                self._post.close()
+                self._stacks.close()

@@ -113,7 +113,7 @@ class Forked:
         """kill -9; what the ranks have started ends with them."""
         for process in self.processes:
             process.kill()
-            process.join()
+            process.join(30)
 
     def output(self) -> str:
         return "\n".join(log.read_text(errors="replace") for log in self.logs if log.exists())
