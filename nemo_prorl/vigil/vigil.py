@@ -19,7 +19,7 @@ from nemo_prorl.vigil.ending import end_process, force_out
 from nemo_prorl.vigil.post import MainPost, Post, RankPost
 from nemo_prorl.vigil.stacks import Stacks
 from nemo_prorl.vigil.verdict import Verdict, failed, survey
-from nemo_prorl.world import rank_from_environment, world_size_from_environment
+from nemo_prorl.world import rank_from_environment, ranks_have_met, world_size_from_environment
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class Vigil:
         progress = self._telling.place.progress
         self._idle_seconds = self._idle_seconds + seconds if progress == self._progress else 0.0
         self._progress = progress
-        self._post.have_met = self._telling.has_met
+        self._post.have_met = ranks_have_met()
 
     def _beat(self) -> Beat:
         phase, step, _ = self._telling.place

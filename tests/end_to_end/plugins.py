@@ -56,8 +56,10 @@ _calls, _asked = itertools.count(1), itertools.count(1)
 class Brittle(TransformersEngine):
     """Fails when it is asked for the `first`-th to `last`-th time, on one rank, after its first completion."""
 
-    def __init__(self, model_path: Path, *, first: int, last: int, rank: int = 0, **given: Any) -> None:
-        super().__init__(model_path, **given)
+    def __init__(
+        self, model_path: Path, *, first: int, last: int, rank: int = 0, max_batch_sequences: int = 128, **given: Any
+    ) -> None:
+        super().__init__(model_path, max_batch_sequences=max_batch_sequences, **given)
         self._fails = range(first, last + 1) if int(os.environ["RANK"]) == rank else range(0)
 
     def generate(self, prompts: Sequence[Prompt], sampling: SamplingParams) -> Iterator[Sampled]:
