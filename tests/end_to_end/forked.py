@@ -24,6 +24,7 @@ from tests.processes import environment_of_rank, free_port
 SOONER_THAN_A_THREAD_STARTS = 0.001
 PRELOADED = ["nemo_prorl.build", "nemo_prorl.commands.train", "nemo_prorl.rollout.transformers_engine"]
 PRELOADED += ["nemo_prorl.config.load", "nemo_prorl.telemetry.run", "nemo_prorl.data.sources.jsonl"]
+PRELOADED += ["nemo_prorl.vigil.vigil"]
 
 
 class Fault(RuntimeError):
