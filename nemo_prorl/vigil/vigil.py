@@ -151,11 +151,13 @@ class Vigil:
         if self._verdict is not None:
             return self._verdict.as_error()
         said = str(error).strip().partition("\n")[0][:300]
-        return PeerLostError(
+        unexplained = PeerLostError(
             f"a collective failed in phase {self._telling.place.phase} ({type(error).__name__}: {said}), though no "
             f"rank is known to be dead: {survey(self._post.seen)}. If one of them only takes its time, raise "
             "megatron.collective_timeout_minutes; the same command goes on from the newest checkpoint"
         )
+        self._tell_failure(unexplained)
+        return unexplained
 
     def __enter__(self) -> Vigil:
         self._stacks.open()
