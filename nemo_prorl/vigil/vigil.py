@@ -150,10 +150,11 @@ class Vigil:
         self._is_judged.wait(EXPLAIN_SECONDS)
         if self._verdict is not None:
             return self._verdict.as_error()
+        others = {rank: seen for rank, seen in self._post.seen.items() if rank != self._rank}
         said = str(error).strip().partition("\n")[0][:300]
         unexplained = PeerLostError(
             f"a collective failed in phase {self._telling.place.phase} ({type(error).__name__}: {said}), though no "
-            f"rank is known to be dead: {survey(self._post.seen)}. If one of them only takes its time, raise "
+            f"rank is known to be dead: {survey(others)}. If one of them only takes its time, raise "
             "megatron.collective_timeout_minutes; the same command goes on from the newest checkpoint"
         )
         self._tell_failure(unexplained)

