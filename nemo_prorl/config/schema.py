@@ -14,8 +14,10 @@ from nemo_prorl.config.choice import Choice
 from nemo_prorl.config.closed import Closed
 from nemo_prorl.config.data import DataConfig
 from nemo_prorl.config.stage import RecipeConfig
+from nemo_prorl.config.updates import BadUpdatesConfig
 from nemo_prorl.config.validation import ValidationConfig
 from nemo_prorl.config.verifiers import VerifierPoolConfig
+from nemo_prorl.config.watchdog import WatchdogConfig
 
 
 class RunConfig(Closed):
@@ -30,6 +32,14 @@ class RunConfig(Closed):
     stop_margin_minutes: float = Field(
         10, ge=0, description="begin to stop so long before max_hours, or the Slurm job's end, whichever comes first"
     )
+
+    engine_renewals: int = Field(
+        1,
+        ge=0,
+        description="so often a rollout engine that fails is made anew and asked the same again; then the run "
+        "saves and ends with code 11",
+    )
+    watchdog: WatchdogConfig = WatchdogConfig()
 
     @model_validator(mode="after")
     def _there_is_time_to_train(self) -> RunConfig:
@@ -81,7 +91,11 @@ class MegatronConfig(Closed):
     vocabulary_multiple: int = Field(
         128, ge=1, description="the vocabulary is padded to a multiple of this, in any layout"
     )
-    collective_timeout_minutes: float = Field(30, gt=0, description="a collective that waits longer ends the run")
+    collective_timeout_minutes: float = Field(
+        120,
+        gt=0,
+        description="a collective that waits longer ends the run; run.watchdog sees sooner, and says, who is missing",
+    )
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> MegatronConfig:
@@ -192,6 +206,7 @@ class ProRLConfig(Closed):
     model: ModelConfig
     megatron: MegatronConfig = MegatronConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    bad_updates: BadUpdatesConfig = BadUpdatesConfig()
     loss: LossConfig = LossConfig()
     recipe: RecipeConfig
     sampling: SamplingBudgetConfig = SamplingBudgetConfig()

@@ -22,6 +22,7 @@ from nemo_prorl.megatron.microbatch import Microbatches, packer_of
 from nemo_prorl.megatron.model import PolicyModel
 from nemo_prorl.megatron.packing import Pack, TokenRows
 from nemo_prorl.megatron.runtime import Runtime
+from nemo_prorl.pulse import PULSE
 
 __all__ = ["Loss", "Schedule", "TokenRows", "TokenScores"]
 
@@ -87,6 +88,7 @@ class Schedule:
         packs = self._packs(rows)
 
         def step(iterator: Iterator[Pack], chunk: Any) -> tuple[Tensor, Callable[..., Any]]:
+            PULSE.beat()
             microbatch = self._microbatches.of(next(iterator), temperature)
             output = chunk(microbatch.tokens_1l, microbatch.positions_1l, None, packed_seq_params=microbatch.packed)
 
