@@ -125,11 +125,6 @@ class KLConfig(Closed):
     )
 
 
-class CorrectionConfig(Closed):
-    enabled: bool = Field(False, description="weigh tokens by policy/sampler probability, truncated (TIS)")
-    max_weight: float = Field(2.0, gt=0)
-
-
 class LossConfig(Closed):
     advantage: Choice = Field(
         Choice(name="group_relative"), description="how rewards are compared: within a group, or with the step's spread"
@@ -137,7 +132,12 @@ class LossConfig(Closed):
     objective: Choice = Choice(name="clip_higher")
     aggregation: Choice = Choice(name="token_mean")
     kl: KLConfig = KLConfig()
-    sampler_correction: CorrectionConfig = CorrectionConfig()
+    sampler_correction: Choice | None = Field(
+        None,
+        examples=["{name: token_tis}"],
+        description="weigh tokens by policy/sampler probability where the sampler isn't quite the policy: token_tis "
+        "(truncated), icepop (two-sided), sequence_mask; null: no correction",
+    )
 
 
 class SamplingBudgetConfig(Closed):
