@@ -9,7 +9,7 @@ from nemo_prorl.actor.interface import Optimizer, PolicyActor
 from nemo_prorl.actor.phases import inference_phase, training_phase
 from nemo_prorl.cadence import Cadence
 from nemo_prorl.config.identity import RunIdentity
-from nemo_prorl.control import RunControl, undone_when_stopped
+from nemo_prorl.control import Cursor, RunControl, undone_when_stopped
 from nemo_prorl.data.batch import RolloutBatch
 from nemo_prorl.data.mixture import Mixture
 from nemo_prorl.errors import CheckpointError, Stopped
@@ -62,7 +62,12 @@ class ProRLTrainer:
         self.gate, self.progress, self.export_to = gate, progress, export_to
         self.timer = Timer(progress.phase)
         self.state = RunState.at_start(recipe)
-        remembering = {"mixture": mixture, "validation": validator, "alarms": watch}
+        remembering: dict[str, Cursor | None] = {
+            "mixture": mixture,
+            "surplus": collector,
+            "validation": validator,
+            "alarms": watch,
+        }
         self.saver = Saver(actor, identity, remembering, progress, self.timer)
 
     # -- the story ---------------------------------------------------------------------------------------------------
@@ -176,6 +181,7 @@ class ProRLTrainer:
             if self.stage.resets.to == "best" and (best := self.return_to_best()):
                 event |= {"reset/best_step": best.step, "reset/best_score": best.score}
                 what += f" to the best policy, of step {best.step}"
+                self.collector.forget_surplus()
             if self.stage.resets.reference:
                 self.actor.reset_reference()
             if self.stage.resets.optimizer:
