@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,23 +62,25 @@ class Gathering:
         A bucket is of `bucket_bytes`, or of one larger parameter. The next one is on its way while one is looked at.
         """
         buckets = _cut([self.held[name] for name in names], bucket_bytes // self._tp_size)
-        following = self._begin(buckets[0]) if buckets else None
+        following = self._begin(buckets[0], bucket_bytes) if buckets else None
         for number, bucket in enumerate(buckets):
             assert following is not None
             memory, works = following
             for work in works:
                 work.wait()
-            following = self._begin(buckets[number + 1]) if number + 1 < len(buckets) else None
+            following = self._begin(buckets[number + 1], bucket_bytes) if number + 1 < len(buckets) else None
             offset = 0
             for one in bucket:
                 yield one.name, [_view(row, offset, one) for row in memory]
                 offset += one.bytes
             del memory
 
-    def _begin(self, bucket: Sequence[Held]) -> tuple[Tensor, list[Any]]:
+    def _begin(self, bucket: Sequence[Held], bucket_bytes: int) -> tuple[Tensor, list[Any]]:
         """[TP ranks, bytes], and the messages that fill it."""
-        stage, device = bucket[0].stage, next(iter(self._mine.values())).device
-        memory = torch.empty(self._tp_size, sum(one.bytes for one in bucket), dtype=torch.uint8, device=device)
+        stage, size = bucket[0].stage, sum(one.bytes for one in bucket)
+        # All of one size: what a bucket leaves behind then fits the next but one, where it would be fresh pages.
+        whole = _memory(max(bucket_bytes, self._tp_size * size), next(iter(self._mine.values())).device)
+        memory = whole[: self._tp_size * size].view(self._tp_size, size)
         own_stage, own_rank = self._place
         if own_stage == stage:
             offset = 0
@@ -92,6 +96,17 @@ class Gathering:
     @property
     def _tp_size(self) -> int:
         return parallel_state.get_tensor_model_parallel_world_size()
+
+
+def _memory(size: int, device: torch.device) -> Tensor:
+    """uint8 [size]. A large one on a CPU is of large pages where the system has them: small ones take it a while."""
+    if device.type != "cpu" or size <= BUCKET_BYTES:
+        return torch.empty(size, dtype=torch.uint8, device=device)
+    pages = mmap.mmap(-1, size)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # a system without them
+            pages.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(pages, dtype=torch.uint8)
 
 
 def _cut(held: Sequence[Held], most_bytes: int) -> list[list[Held]]:
