@@ -124,3 +124,19 @@ def test_shards_that_lie_one_after_another_are_joined_without_a_copy():
     assert torch.equal(apart, joined)
     (swapped,) = operation.to_hf([memory[1], memory[0]])
     assert swapped.flatten().tolist() == [6, 7, 8, 9, 10, 11, 0, 1, 2, 3]
+
+
+def test_the_shape_is_that_of_what_one_rank_alone_holds():
+    q, k, v = column(0, 1, 2, 3), column(10, 11), column(20, 21)
+    cases = [
+        (FusedQKV(parts(q, k, v), groups=2), [q, k, v]),
+        (FusedQKV(parts(q.flatten(), k.flatten(), v.flatten()), groups=2), [q.flatten(), k.flatten(), v.flatten()]),
+        (FusedGateUp(parts(q, q)), [q, q]),
+        (RowParallel(parts(torch.ones(3, 4))), [torch.ones(3, 4)]),
+        (Copy(parts(torch.ones(5))), [torch.ones(5)]),
+        (Vocabulary(parts(q)), [q]),
+    ]
+    for operation, tensors in cases:
+        assert operation.shape(8) == tuple(operation.to_megatron(tensors, 0, 1, 8).shape), operation
+    with pytest.raises(WeightsError):
+        Vocabulary(parts(q)).shape(3)
