@@ -58,13 +58,13 @@ def rank(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     parts = list(hf_parts(weight_map(model_shape)))
     with Runtime.start(config, seed=0, torch_threads=1) as runtime:
         model = build_model(model_shape, config, runtime)
-        places, others = (
-            {part.name: torch.zeros(part.shape, dtype=torch.bfloat16) for part in parts} for _ in range(2)
-        )
+        places = {part.name: torch.zeros(part.shape, dtype=torch.bfloat16) for part in parts}
         size = sum(tensor.nbytes for tensor in places.values())
+        sent = torch.zeros(size, dtype=torch.uint8)
+        others = _views(sent, places)
         work: dict[str, Callable[[], None]] = {
             "copy": lambda: _copy(places, others),
-            "send": lambda: _send(size, runtime.world.size, places, others),
+            "send": lambda: _send(sent, runtime.world.size, places, others),
             "refit": lambda: refit(places, export_weights(model)),
         }
         facts = {"model_bytes": size, "bucket_bytes": _bucket(model_shape)}
@@ -96,13 +96,21 @@ def _copy(places: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> None:
         place.copy_(others[name])
 
 
-def _send(size: int, ranks: int, places: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> None:
-    """Every rank's part of the model to all others in messages of a bucket, and then a copy."""
+def _views(whole: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as in `like`, one after another in `whole`."""
+    parts = whole.split([tensor.nbytes for tensor in like.values()])
+    return {
+        name: part.view(tensor.dtype).view(tensor.shape)
+        for (name, tensor), part in zip(like.items(), parts, strict=True)
+    }
+
+
+def _send(sent: Tensor, ranks: int, places: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> None:
+    """Every rank's part of the model to all others in messages of a bucket, to where it is copied from then."""
     if ranks > 1:
-        message = torch.zeros(BUCKET_BYTES, dtype=torch.uint8)
-        for source in range(ranks):
-            for begin in range(0, size // ranks, BUCKET_BYTES):
-                dist.broadcast(message[: size // ranks - begin], src=source)
+        for source, part in enumerate(sent.chunk(ranks)):
+            for message in part.split(BUCKET_BYTES):
+                dist.broadcast(message, src=source)
     _copy(places, others)
 
 

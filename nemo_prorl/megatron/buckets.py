@@ -57,7 +57,7 @@ class Gathering:
                 self.held.setdefault(name, Held(name, stage, shape, dtype))
 
     def shards(self, names: Sequence[str], bucket_bytes: int = BUCKET_BYTES) -> Iterator[tuple[str, list[Tensor]]]:
-        """For each of `names` the shards of all tensor-parallel ranks, in rank order, in memory of their own.
+        """For each of `names` the shards of all tensor-parallel ranks, in rank order; one may keep them.
 
         A bucket is of `bucket_bytes`, or of one larger parameter. The next one is on its way while one is looked at.
         """
@@ -78,20 +78,30 @@ class Gathering:
     def _begin(self, bucket: Sequence[Held], bucket_bytes: int) -> tuple[Tensor, list[Any]]:
         """[TP ranks, bytes], and the messages that fill it."""
         stage, size = bucket[0].stage, sum(one.bytes for one in bucket)
-        # All of one size: what a bucket leaves behind then fits the next but one, where it would be fresh pages.
-        whole = _memory(max(bucket_bytes, self._tp_size * size), next(iter(self._mine.values())).device)
-        memory = whole[: self._tp_size * size].view(self._tp_size, size)
         own_stage, own_rank = self._place
-        if own_stage == stage:
-            offset = 0
-            for one in bucket:
-                _view(memory[own_rank], offset, one).copy_(self._mine[one.name].detach())
-                offset += one.bytes
+        memory = self._parameter_itself(bucket) if own_stage == stage else None
+        if memory is None:
+            # All of one size: what a bucket leaves behind then fits the next but one, where it would be fresh pages.
+            whole = _memory(max(bucket_bytes, self._tp_size * size), next(iter(self._mine.values())).device)
+            memory = whole[: self._tp_size * size].view(self._tp_size, size)
+            if own_stage == stage:
+                offset = 0
+                for one in bucket:
+                    _view(memory[own_rank], offset, one).copy_(self._mine[one.name].detach())
+                    offset += one.bytes
         works = [
             dist.broadcast(memory[rank], src=self._rank_at[stage, rank], group=self._group, async_op=True)
             for rank in range(self._tp_size)
         ]
         return memory, works
+
+    def _parameter_itself(self, bucket: Sequence[Held]) -> Tensor | None:
+        """[1, bytes]: where a bucket is one whole parameter that this rank holds there is nothing to put together."""
+        if self._tp_size > 1 or len(bucket) > 1:
+            return None
+        parameter = self._mine[bucket[0].name].detach()
+        fits = parameter.is_contiguous() and parameter.nbytes == bucket[0].bytes
+        return parameter.view(-1).view(torch.uint8)[None] if fits else None
 
     @property
     def _tp_size(self) -> int:
