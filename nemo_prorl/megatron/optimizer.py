@@ -20,7 +20,7 @@ from nemo_prorl.algorithm.reduction import Max, Mean, Metric
 from nemo_prorl.config.schema import OptimizerConfig
 from nemo_prorl.errors import TrainingError
 from nemo_prorl.megatron.model import PolicyModel
-from nemo_prorl.megatron.precision import precision_of
+from nemo_prorl.megatron.precision import optimizer_settings
 
 
 class PolicyOptimizer:
@@ -194,7 +194,6 @@ def _placed(found: torch.Tensor, buffer: Any) -> torch.Tensor:
 
 
 def _megatron_config(model: PolicyModel, config: OptimizerConfig) -> MegatronOptimizerConfig:
-    precision = precision_of(model.config.precision)
     return MegatronOptimizerConfig(
         optimizer="adam",
         lr=config.lr,
@@ -203,7 +202,6 @@ def _megatron_config(model: PolicyModel, config: OptimizerConfig) -> MegatronOpt
         adam_beta2=config.beta2,
         adam_eps=config.eps,
         clip_grad=config.clip_grad_norm,
-        bf16=precision.bf16,
-        params_dtype=precision.parameters,
+        **optimizer_settings(model.config),
         use_distributed_optimizer=model.config.distributed_optimizer,
     )
