@@ -222,5 +222,6 @@ def _layer_problems(architecture: Architecture, config: MegatronConfig, recipe: 
     if ends > most:
         yield (
             f"megatron.fp8.bf16_end_layers={ends} leaves no layer in FP8 or is more than a pipeline stage has; the "
-            f"model has {architecture.num_layers} layers on {config.pipeline_parallel_size} stages: choose at most {most}"
+            f"model has {architecture.num_layers} layers on {config.pipeline_parallel_size} stages: choose at most "
+            f"{most}"
         )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 import torch.distributed as dist
 from megatron.core import parallel_state
+from megatron.core.fp8_utils import dequantize_fp8_tensor, is_float8tensor
 from torch import Tensor
 
 from nemo_prorl.errors import WeightsError
@@ -30,7 +31,11 @@ def load_weights(model: PolicyModel, reader: TensorReader | HuggingFaceView) -> 
         if name not in operations:
             raise WeightsError(f"Megatron's parameter {name} has no entry in the weight map; please report this")
         tensors = [reader.get(hf_name) for hf_name in operations[name].hf_names]
-        parameter.copy_(operations[name].to_megatron(tensors, rank, size, model.padded_vocab))
+        values = operations[name].to_megatron(tensors, rank, size, model.padded_vocab)
+        parameter.copy_(values)
+        if hasattr(parameter, "get_high_precision_init_val"):
+            # Of 8 bits: the optimizer makes its masters of what it was before (distrib_optimizer.py:385).
+            parameter._high_precision_init_val = values.cpu()
 
 
 @torch.no_grad()
@@ -64,7 +69,7 @@ def _owning_stages(names: list[str]) -> dict[str, int]:
 def _gathered(parameter: Tensor | None, stage: int) -> list[Tensor]:
     """The shards of all tensor-parallel ranks of pipeline stage `stage`, on every rank, detached from the model."""
     pipeline = parallel_state.get_pipeline_model_parallel_group()
-    shard = None if parameter is None else parameter.detach()
+    shard = None if parameter is None else _plain(parameter.detach())
     if pipeline.size() > 1:
         source = dist.get_global_rank(pipeline, stage)
         holds = pipeline.rank() == stage
@@ -83,6 +88,12 @@ def _gathered(parameter: Tensor | None, stage: int) -> list[Tensor]:
     shards = [torch.empty_like(shard) for _ in range(group.size())]
     dist.all_gather(shards, shard.contiguous(), group=group)
     return shards
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """In 16 or 32 bits, whatever it is kept in: as the layers' products see it."""
+    plain: Tensor = dequantize_fp8_tensor(tensor) if is_float8tensor(tensor) else tensor
+    return plain
 
 
 def _device() -> torch.device:
