@@ -74,8 +74,6 @@ def test_bf16_is_near_fp32(folder):
 
 
 def test_losses_fall_in_bf16_as_in_fp32(folder):
-    losses = [
-        run_ranks(scenarios.losses, 1, folder, {"precision": precision}, 4)[0] for precision in ("fp32", "bf16")
-    ]
+    losses = [run_ranks(scenarios.losses, 1, folder, {"precision": precision}, 4)[0] for precision in ("fp32", "bf16")]
     assert all(found == sorted(found, reverse=True) for found in losses)
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
