@@ -27,9 +27,9 @@ class RolloutBatch:
     rewards_GN           float32, what advantages are computed from (shaped)
     temperature          at which the responses were sampled; every logprob is taken at it
     domains_B            domain of each row, for metrics by domain
-    updates              parts that it is trained on in, one after another, and scored in: rows that are computed together
-                         share an order of additions (and scales, in 8 bits), so only the same rows together give the
-                         same bits before an update as in it
+    updates              parts that it is trained on in, one after another, and scored in: rows that are computed
+                         together share an order of additions (and scales, in 8 bits), so only the same rows together
+                         give the same bits before an update as in it
     sampler_logprobs_BT  float32, as the rollout engine reported them; None when it doesn't know them
     advantages_BT, old_logprobs_BT, reference_logprobs_BT, base_logprobs_BT
                          float32, added by `with_` as the step goes on; base: of the model that the run started from

@@ -1,8 +1,8 @@
 """How much memory a run takes on its fullest rank, phase by phase: arithmetic alone, nothing is built.
 
-Weights, gradients, optimizer state and frozen copies are counted exactly, up to an allocator's rounding. Activations are
-what a forward pass keeps for the backward pass, tensor by tensor as the layers keep them. Not counted: what Python, CUDA
-and NCCL take for themselves (one to two GiB on a GPU) and what an allocator loses between blocks.
+Weights, gradients, optimizer state and frozen copies are counted exactly, up to an allocator's rounding. Activations
+are what a forward pass keeps for the backward pass, tensor by tensor as the layers keep them. Not counted: what Python,
+CUDA and NCCL take for themselves, and what an allocator loses between blocks (see RUNTIME_BYTES).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from nemo_prorl.weights.architecture import Architecture
 from nemo_prorl.weights.estimate import layers_per_stage, rank_parameter_count
 
 FP32, BF16, FP8 = 4, 2, 1  # bytes of a number
+RUNTIME_BYTES = 2 << 30  # what CUDA, NCCL and an allocator's gaps take on a GPU, which no estimate counts
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,7 @@ class MemoryEstimate:
     config: MegatronConfig
     data_parallel_size: int = 1
 
-    def of_step(
-        self, *, reference: bool = False, base: bool = False, engine: EngineMemory | None = None
-    ) -> RankMemory:
+    def of_step(self, *, reference: bool = False, base: bool = False, engine: EngineMemory | None = None) -> RankMemory:
         """Rollout, scoring and update. `reference`, `base`: whether those frozen copies of the weights are kept."""
         engine, offload = engine or EngineMemory(), self.config.offload
         on_host = "reference" in offload
@@ -108,7 +107,7 @@ class MemoryEstimate:
         return self.parameter_count() * self._element() - saved
 
     def eight_bit_copies(self) -> int:
-        """Transformer Engine keeps each matrix of an FP8 layer in 8 bits, and transposed, from microbatch to microbatch."""
+        """Transformer Engine keeps each matrix of an FP8 layer in 8 bits, and transposed, for all microbatches."""
         return self._fp8_matrices() * (FP8 if self.config.fp8.parameters else 2 * FP8)
 
     def gradients(self) -> int:
@@ -170,7 +169,7 @@ class MemoryEstimate:
         return self.config.max_tokens_per_microbatch * bytes_a_token
 
     def _width(self) -> int:
-        """Bytes a token at the widest place of a layer, forward or backward: the MLP, with what comes in and goes out."""
+        """Bytes a token at the widest place of a layer, forward or backward: the MLP, with its input and result."""
         if self.config.device != "cuda":  # done in chunks
             return 2 * self.architecture.hidden_size * self._element()
         ffn = self.architecture.ffn_size // self.config.tensor_parallel_size

@@ -35,7 +35,7 @@ def load_weights(model: PolicyModel, reader: TensorReader | HuggingFaceView) -> 
         parameter.copy_(values)
         if hasattr(parameter, "get_high_precision_init_val"):
             # Of 8 bits: the optimizer makes its masters of what it was before (distrib_optimizer.py:385).
-            parameter._high_precision_init_val = values.cpu()
+            parameter._high_precision_init_val = values.cpu()  # type: ignore[attr-defined]
 
 
 @torch.no_grad()
