@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nemo_prorl.algorithm.reduction import Mean, Metric, token_mean
+from nemo_prorl.megatron.model import named_parameters
 from nemo_prorl.megatron.snapshot import WeightSnapshot
 from nemo_prorl.megatron.weights import export_weights
 from tests.megatron import scenarios
@@ -84,6 +86,16 @@ def state_dtypes(folder: Path, settings: Mapping[str, Any]) -> dict[str, set[tor
         }
 
 
+def memory_left(folder: Path, settings: Mapping[str, Any], times: int) -> list[int]:
+    """Bytes on the device after each of several runs in one process, each from its process group to its end."""
+    left = []
+    for _ in range(times):
+        scored_and_differentiated(folder, settings)
+        gc.collect()
+        left.append(torch.cuda.memory_allocated() if torch.cuda.is_available() else 0)
+    return left
+
+
 def _tensors(state: Any) -> list[Tensor]:
     if isinstance(state, Tensor):
         return [state] if state.is_floating_point() else []
@@ -99,6 +111,23 @@ def scored_and_differentiated(folder: Path, settings: Mapping[str, Any]) -> dict
             "logprobs": run.schedule.score(rows, TEMPERATURE).logprobs_BT.cpu()[rows.scored_BT],
             "gradients": _gradients(run, rows, weights_BT),
         }
+
+
+def masters_and_losses(folder: Path, settings: Mapping[str, Any], updates: int = 3) -> dict[str, Any]:
+    """How far masters, and weights, are from what bf16 makes of the folder; then losses of updates on one batch."""
+    with scenarios.engine(folder, {**settings, "precision": "bf16", "fp8": {}}) as run:
+        loaded = {name: parameter.detach().float() for name, parameter in named_parameters(run.model)}
+    with scenarios.engine(folder, settings) as run:
+        optimizer = run.optimizer()
+        masters, weights = [], []
+        for name, parameter in named_parameters(run.model):
+            expected = loaded[name].flatten()
+            masters.append(float((parameter.main_param.flatten() - expected).abs().max()))
+            weights.append(float((parameter.detach().float().flatten() - expected).abs().max() / expected.abs().max()))
+        rows, _ = scenarios.own_batch(run)
+        ones_BT = torch.ones(rows.scored_BT.shape)
+        losses = [scenarios.update(run, optimizer, rows, ones_BT)["loss"] for _ in range(updates)]
+        return {"masters_apart": max(masters), "weights_apart": max(weights), "losses": losses, "kind": optimizer.kind}
 
 
 def _gradients(run: Engine, rows: TokenRows, weights_BT: Tensor) -> dict[str, Tensor]:

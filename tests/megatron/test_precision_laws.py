@@ -73,7 +73,11 @@ def test_bf16_is_near_fp32(folder):
     assert found["logprob_error_max"] < 0.1
 
 
-def test_losses_fall_in_bf16_as_in_fp32(folder):
-    losses = [run_ranks(scenarios.losses, 1, folder, {"precision": precision}, 4)[0] for precision in ("fp32", "bf16")]
-    assert all(found == sorted(found, reverse=True) for found in losses)
-    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+@pytest.mark.parametrize("distributed", [False, True])
+def test_losses_fall_in_bf16_as_in_fp32_from_masters_that_are_the_weights(folder, distributed):
+    (fp32,) = run_ranks(scenarios.losses, 1, folder, {}, 3)
+    settings = {**BF16, "distributed_optimizer": distributed}
+    (told,) = run_ranks(precision_scenarios.masters_and_losses, 1, folder, settings)
+    assert (told["masters_apart"], told["weights_apart"], told["kind"]) == (0.0, 0.0, "torch")
+    assert told["losses"] == sorted(told["losses"], reverse=True)
+    assert told["losses"] == pytest.approx(fp32, rel=0.02)
