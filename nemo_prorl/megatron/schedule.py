@@ -20,8 +20,9 @@ from torch import Tensor
 from nemo_prorl.algorithm.reduction import Mean, Metric, merge, pack, unpack
 from nemo_prorl.megatron.microbatch import Microbatches, packer_of
 from nemo_prorl.megatron.model import PolicyModel
-from nemo_prorl.megatron.packing import Pack, TokenRows
+from nemo_prorl.megatron.packing import Pack
 from nemo_prorl.megatron.runtime import Runtime
+from nemo_prorl.megatron.token_rows import TokenRows
 
 __all__ = ["Loss", "Schedule", "TokenRows", "TokenScores"]
 

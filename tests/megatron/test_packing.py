@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from nemo_prorl.errors import ShapeError
-from nemo_prorl.megatron.packing import Pack, Packer, Piece, TokenRows, best_fit
+from nemo_prorl.megatron.packing import Pack, Packer, Piece, best_fit
+from nemo_prorl.megatron.token_rows import TokenRows
 
 PROMPT = [1, 2, 3]
 NOTHING = 99  # behind a row's end; never to be seen again
