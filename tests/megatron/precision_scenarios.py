@@ -14,11 +14,13 @@ from torch import Tensor
 from nemo_prorl.algorithm.reduction import Mean, Metric, token_mean
 from nemo_prorl.megatron.model import named_parameters
 from nemo_prorl.megatron.snapshot import WeightSnapshot
-from nemo_prorl.megatron.weights import export_weights
+from nemo_prorl.megatron.weights import export_weights, load_weights
+from nemo_prorl.weights.hf_folder import TensorReader
 from tests.megatron import scenarios
 from tests.megatron.scenarios import TEMPERATURE, Engine, TokenRows, TokenScores
 
 PARTS = 2
+BF16 = {"precision": "bf16"}
 
 
 class Seen:
@@ -84,6 +86,23 @@ def state_dtypes(folder: Path, settings: Mapping[str, Any]) -> dict[str, set[tor
             "saved": {tensor.dtype for tensor in saved},
             "handed out": {tensor.dtype for _, tensor in export_weights(run.model)},
         }
+
+
+def kept_for_masters(folder: Path) -> tuple[bool, bool]:
+    """Whether a parameter that remembers what it was, as 8-bit ones do, is told what was loaded; and if others are.
+
+    The parameter is a plain one with the two methods that Transformer Engine gives its own.
+    """
+    with scenarios.engine(folder, BF16) as run:
+        first, *others = (parameter for _, parameter in named_parameters(run.model))
+        first._high_precision_init_val = torch.zeros_like(first)
+        first.get_high_precision_init_val = lambda: first._high_precision_init_val
+        with TensorReader(folder) as reader:
+            load_weights(run.model, reader)
+        remembered = first.get_high_precision_init_val()
+        return torch.equal(remembered.to(first.dtype), first), any(
+            hasattr(one, "_high_precision_init_val") for one in others
+        )
 
 
 def memory_left(folder: Path, settings: Mapping[str, Any], times: int) -> list[int]:

@@ -11,7 +11,7 @@ from tests.tiny_models import tiny_hf_folder
 
 pytestmark = pytest.mark.processes
 
-BF16 = {"precision": "bf16"}
+BF16 = precision_scenarios.BF16
 # The packs of a whole step are others than those of its parts: rows of both parts fit one.
 ALONE = [
     BF16,
@@ -59,6 +59,10 @@ def test_below_fp32_everything_that_adds_up_is_fp32(folder):
         assert found["weights"] == found["handed out"] == {torch.bfloat16}
         assert found["gradients"] == found["masters"] == found["moments"] == {torch.float32}
         assert torch.bfloat16 not in found["saved"]
+
+
+def test_what_is_loaded_is_kept_for_the_masters_of_8_bit_weights(folder):
+    assert run_ranks(precision_scenarios.kept_for_masters, 1, folder) == [(True, False)]
 
 
 def test_bf16_is_near_fp32(folder):
