@@ -7,7 +7,7 @@ imports torch or Megatron before a dtype is asked for, so that `--dry-run` can r
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -138,6 +138,27 @@ def optimizer_settings(config: MegatronConfig) -> dict[str, Any]:
         "fp8_recipe": config.fp8.recipe if precision.fp8 else None,
         **_gathered_in_gradients(config),
     }
+
+
+def masters_kept(config: MegatronConfig) -> dict[str, Any]:
+    """What a checkpoint says of how its optimizer keeps weights."""
+    return {"dtype": precision_of(config).dtype, "distributed_optimizer": config.distributed_optimizer}
+
+
+def masters_problem(saved: Mapping[str, Any] | None, config: MegatronConfig) -> str | None:
+    """Why an optimizer that was saved so can't go on in this precision; None when it can, or when nothing is said.
+
+    Each of Megatron's optimizers has a form of its own. The distributed one's is the same in fp32 and below.
+    """
+    own = masters_kept(config)
+    if saved is None or saved == own or (saved["distributed_optimizer"] and own["distributed_optimizer"]):
+        return None
+    told = [f"precision {one['dtype']}, distributed_optimizer={one['distributed_optimizer']}" for one in (saved, own)]
+    return (
+        f"was written with {told[0]}, and this run has {told[1]}; its moments and masters are of another form. Set "
+        "both as they were (fp8_hybrid goes on from bf16), or begin a run from its export. With "
+        "distributed_optimizer=true in both runs the precision may change"
+    )
 
 
 def _keeps_fp8(config: MegatronConfig) -> bool:
