@@ -8,6 +8,7 @@ from nemo_prorl.commands.plan import training_plan
 from nemo_prorl.config.folder import options_in
 from nemo_prorl.config.load import load_config
 from nemo_prorl.config.precision import FP8Config
+from nemo_prorl.errors import SettingsError
 from nemo_prorl.megatron.chips import CHIPS
 from nemo_prorl.megatron.layout import fitting_architecture
 from tests.house.source import ROOT
@@ -55,6 +56,14 @@ def test_a_preset_is_valid_for_its_model_and_fits_its_chip_in_bf16_and_in_fp8(mo
     plan = training_plan(in_eight_bits(config, "tensorwise"), {"WORLD_SIZE": str(ranks)})
     assert "fp8_hybrid, scaled tensorwise" in plan and fits in plan
     fitting_architecture(in_eight_bits(config, "blockwise"), ranks)
+
+
+def test_a_preset_serves_a_cold_start_too_which_may_scale_by_earlier_passes(models):
+    choices = ["sft=jsonl", "sft.source.path=FILE", "megatron=h100_x8_1.5b", f"model.path='{models['1.5b']}'"]
+    config = load_config("sft", choices)
+    assert fitting_architecture(in_eight_bits(config, "delayed"), 8).family == "qwen2"
+    with pytest.raises(SettingsError, match="prorl sft takes delayed"):
+        fitting_architecture(in_eight_bits(chosen(models, "h100_x8_1.5b", "1.5b"), "delayed"), 8)
 
 
 @pytest.mark.parametrize("chip", ["h100", "h200"])
