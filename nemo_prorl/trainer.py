@@ -138,7 +138,7 @@ class ProRLTrainer:
         if not collected.groups:
             return metrics.add({"rollout/step_left_out": 1.0})
         shaped = self.rewards.shaped(collected.groups, stage, self.state.step)
-        batch = RolloutBatch.from_groups(shaped.groups, stage.sampling.temperature)
+        batch = RolloutBatch.from_groups(shaped.groups, stage.sampling.temperature, collected.updates)
         batch = batch.with_(advantages=self.rewards.advantages(batch.rewards_GN))
         with self.timer("logprobs"):
             if collected.updates > 1:  # a step's only update compares the policy with itself
@@ -148,7 +148,7 @@ class ProRLTrainer:
             if self.cadence.base_is_measured(self.state.step):
                 batch = batch.with_(base_logprobs=self.actor.get_base_policy_logprobs(batch))
         with self.timer("update"), training_phase(self.actor):
-            for minibatch in batch.split(collected.updates):
+            for minibatch in batch.split():
                 self.actor.prepare_for_training_step()
                 _, update = self.actor.get_loss_and_metrics(minibatch, forward_only=False)
                 self.actor.finish_training_step()

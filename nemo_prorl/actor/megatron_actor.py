@@ -78,7 +78,7 @@ class MegatronActor(PolicyActor):
 
     def get_inference_log_probs(self, batch: AnyBatch) -> Tensor:
         batch = _as_batch(batch)
-        rows = TokenRows(batch.tokens_BS, batch.lengths_B, batch.prompt_lengths_B)
+        rows = TokenRows(batch.tokens_BS, batch.lengths_B, batch.prompt_lengths_B, batch.updates)
         return self._schedule.score(rows, batch.temperature).logprobs_BT.cpu()
 
     def get_init_policy_logprobs(self, batch: AnyBatch) -> Tensor:

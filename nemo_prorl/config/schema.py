@@ -14,6 +14,7 @@ from nemo_prorl.config.choice import Choice
 from nemo_prorl.config.closed import Closed
 from nemo_prorl.config.data import DataConfig
 from nemo_prorl.config.gate import GateConfig
+from nemo_prorl.config.precision import ChipName, FP8Config, PrecisionName
 from nemo_prorl.config.stage import RecipeConfig
 from nemo_prorl.config.updates import BadUpdatesConfig
 from nemo_prorl.config.validation import ValidationConfig
@@ -62,7 +63,13 @@ class MegatronConfig(Closed):
     """How the model is cut and run. None of it changes a loss or a gradient by more than rounding."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["fp32", "bf16"] = "fp32"
+    chip: ChipName | None = Field(
+        None, description="the GPU that --dry-run plans for; null: none in particular. A run asks the one it finds"
+    )
+    precision: PrecisionName = Field(
+        "fp32", description="of weights and activations; fp8_hybrid: bf16, with the layers' products in 8 bits"
+    )
+    fp8: FP8Config = FP8Config()
     tensor_parallel_size: int = Field(1, ge=1)
     sequence_parallel: bool = Field(False, description="cut norms and residuals over tensor-parallel ranks, too")
     pipeline_parallel_size: int = Field(1, ge=1)
