@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import NamedTuple
 
@@ -178,9 +179,9 @@ def _explain(error: ProRLError) -> None:
         return  # every rank reads the same settings, so rank 0 has said it
     if os.environ.get("PRORL_TRACEBACK", "0") not in ("", "0"):
         traceback.print_exception(error)
-    if isinstance(error, Stopped):
-        if rank == 0:
-            print(f"prorl: {error}", file=sys.stderr)
+    if isinstance(error, Stopped) and rank != 0:
         return
     where = f" (rank {rank})" if rank else ""
-    print(f"prorl: {type(error).__name__}{where}: {error}", file=sys.stderr)
+    said = str(error) if isinstance(error, Stopped) else f"{type(error).__name__}{where}: {error}"
+    with suppress(OSError):  # it may go to a file on the disk that is full
+        print(f"prorl: {said}", file=sys.stderr)
