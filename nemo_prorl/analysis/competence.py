@@ -1,8 +1,8 @@
 """The weaker the start, the stronger the gain (ProRL, section 4.1 and Figure 3), with its significance.
 
 The correlation of base pass@k with the gain final - base is negative even of pure noise: where the base was lucky, the
-gain is smaller. `halves` takes that away: each problem's answers of the base model are split in two, the base comes from
-one half and the gain from the other.
+gain is smaller. `halves` takes that away: each problem's answers of the base model are split in two, the base comes
+from one half and the gain from the other.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SEED = 0
 def competence(
     benchmarks: Mapping[str, Benchmark], k: int, creativity: Mapping[str, Creativity] | None = None
 ) -> Competence:
-    """Over benchmarks, at pass@k (fewer, where a benchmark has fewer samples). `creativity`: of the base, by benchmark."""
+    """Over benchmarks, at pass@k (a smaller k where there are fewer samples). `creativity`: of the base, by benchmark."""
     creativity = creativity or {}
     points = [
         Point(

@@ -103,6 +103,10 @@ class EvaluationFolder:
     def write_results(self, results: Results) -> None:
         write_document(self.path / RESULTS, results)
 
+    def forget_results(self) -> None:
+        """Before more answers come: an evaluation that is under way has no results."""
+        (self.path / RESULTS).unlink(missing_ok=True)
+
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def part_path(self, set_name: str, part: int) -> Path:
@@ -122,6 +126,9 @@ class EvaluationFolder:
     def results(self) -> Results:
         """Those of a finished evaluation."""
         return read_document(self.path / RESULTS, Results, "run the same `prorl evaluate` again: it goes on")
+
+    def has_manifest(self) -> bool:
+        return (self.path / MANIFEST).is_file()
 
     def is_finished(self) -> bool:
         return (self.path / RESULTS).is_file()
