@@ -81,8 +81,8 @@ def _benchmarks_of_set(name: str, folders: Mapping[Role, EvaluationFolder]) -> I
     asked = {role: folder.manifest().sets[name] for role, folder in folders.items()}
     if len({one.identity for one in asked.values()}) > 1:
         raise DataError(
-            f"set {name!r} doesn't have the same problems in {', '.join(str(f.path) for f in folders.values())}, so their "
-            "answers can't be compared; evaluate all models with the same settings of the set"
+            f"set {name!r} doesn't have the same problems in {', '.join(str(f.path) for f in folders.values())}, so "
+            "their answers can't be compared; evaluate all models with the same settings of the set"
         )
     if len({one.solved_reward for one in asked.values()}) > 1:
         raise DataError(f"set {name!r}: solved_reward differs between evaluations; they must count the same as solved")
@@ -102,7 +102,7 @@ def _benchmarks_of_set(name: str, folders: Mapping[Role, EvaluationFolder]) -> I
         }
         start += len(found)
         yield Benchmark(
-            name=name if len(tasks) == 1 else f"{name}/{task}",
+            name=benchmark_name(name, task, len(tasks)),
             title=asked["base"].title if len(tasks) == 1 else task,
             set=name,
             task=task,
@@ -110,6 +110,11 @@ def _benchmarks_of_set(name: str, folders: Mapping[Role, EvaluationFolder]) -> I
             uids=tuple(each.uid for each in found),
             counts=counts,
         )
+
+
+def benchmark_name(set_name: str, task: str, tasks: int) -> str:
+    """A set of one task is one benchmark; of several, each of them is."""
+    return set_name if tasks == 1 else f"{set_name}/{task}"
 
 
 def analysed(one: Benchmark, boundary_k: int) -> BenchmarkAnalysis:

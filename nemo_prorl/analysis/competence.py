@@ -25,7 +25,7 @@ _SEED = 0
 def competence(
     benchmarks: Mapping[str, Benchmark], k: int, creativity: Mapping[str, Creativity] | None = None
 ) -> Competence:
-    """Over benchmarks, at pass@k (a smaller k where there are fewer samples). `creativity`: of the base, by benchmark."""
+    """Over benchmarks, at pass@k (a smaller k where there are fewer samples). `creativity`: of the base, by name."""
     creativity = creativity or {}
     points = [
         Point(
