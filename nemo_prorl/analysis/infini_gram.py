@@ -1,5 +1,5 @@
-"""A corpus behind an HTTP API as infini-gram's (api.infini-gram.io): how often does an index of trillions of tokens have
-a text? A door to httpx2.
+"""A corpus behind an HTTP API as infini-gram's (api.infini-gram.io): how often does an index of trillions of tokens
+have a text? A door to httpx2.
 
 The texts of whole words are asked for; how they fall into the index's own tokens is the server's business. A span that
 begins in the midst of a text is looked up as one at a word's beginning.
@@ -81,8 +81,8 @@ class InfiniGramCorpus:
             raise DataError(f"{self._address} refuses: {said['error']} (index {self._index!r})")
         if answer.status_code != 200 or not isinstance(said, dict) or not isinstance(said.get("count"), int):
             raise DataError(
-                f"{self._address} answers with status {answer.status_code}, {answer.text[:80]!r}; expected a JSON object "
-                "with 'count', as infini-gram's API gives"
+                f"{self._address} answers with status {answer.status_code}, {answer.text[:80]!r}; expected a JSON "
+                "object with 'count', as infini-gram's API gives"
             )
         return int(said["count"])
 

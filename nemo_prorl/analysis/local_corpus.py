@@ -1,7 +1,7 @@
 """A corpus in a folder of text files, with a suffix array over its words.
 
-The one door to pydivsufsort. A suffix array takes 8 bytes a word, and the words themselves 8 more; a folder that is larger
-than a shard is cut into several, at the ends of documents.
+The one door to pydivsufsort. A suffix array takes 8 bytes a word, and the words themselves 8 more; a folder that is
+larger than a shard is cut into several, at the ends of documents.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -130,8 +131,8 @@ class Api(BaseHTTPRequestHandler):
     """infini-gram's API over one text; `faults` are answered first, one a question."""
 
     text = f"{FIRST}\n{SECOND}"
-    faults: list[tuple[int, str]] = []
-    seen: list[dict] = []
+    faults: ClassVar[list[tuple[int, str]]] = []
+    seen: ClassVar[list[dict]] = []
 
     def do_POST(self):
         question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
