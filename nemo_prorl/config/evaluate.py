@@ -56,7 +56,9 @@ class EvaluationSamplingConfig(Closed):
 
 
 class ScoresConfig(Closed):
-    solved_reward: float = Field(0.99, gt=0, le=1, description="from which reward on an answer is right")
+    solved_reward: float = Field(
+        1.0, gt=0, le=1, description="from which reward on an answer is right; the paper is strict"
+    )
     pass_at_k: list[Annotated[int, Field(ge=1)]] | None = Field(
         None, description="the k of pass@k; a set leaves out those above its samples. null: powers of two"
     )

@@ -71,13 +71,7 @@ class Evaluator:
             Stopped: some rank was asked to stop. Whole parts are kept, and the same command goes on.
         """
         missing = self._begin()
-        own = missing[self._world.rank :: self._world.size]
-        failure: Exception | None = None
-        try:
-            for part in own:
-                self._make(part)
-        except Exception as error:
-            failure = error
+        failure = self._make_all(missing[self._world.rank :: self._world.size])
         try:
             gather_or_raise(self._world, None, failure, "evaluating")
         except Stopped:
@@ -113,7 +107,7 @@ class Evaluator:
     def _prepare(self) -> list[Part]:
         if self._folder.has_manifest():
             check_same(self._folder.manifest(), self._manifest, str(self._folder.path))
-        self._folder.forget_results()
+        self._folder.begin()
         self._folder.write_manifest(self._manifest)
         self._folder.write_problems(self._prompts)
         parts = parts_of(self._manifest)
@@ -121,6 +115,22 @@ class Evaluator:
         if len(missing) < len(parts):
             log.info("%d of %d parts are there already; the others are made", len(parts) - len(missing), len(parts))
         return missing
+
+    def _make_all(self, parts: Sequence[Part]) -> Exception | None:
+        """This rank's share, or why it ended early. Ranks meet only when all are done, so the others are told at once:
+        a stop ends what they do, a failure is seen before their next part."""
+        try:
+            for part in parts:
+                if self._folder.has_failed():
+                    break
+                self._make(part)
+        except Stopped as stop:
+            self._control.pass_on(stop)
+            return stop
+        except Exception as error:
+            self._folder.note_failure()
+            return error
+        return None
 
     def _make(self, part: Part) -> None:
         """Ask, judge, store."""
