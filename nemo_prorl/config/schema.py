@@ -130,7 +130,7 @@ class OptimizerConfig(Closed):
     beta2: float = Field(0.95, ge=0, lt=1)
     eps: float = Field(1e-8, gt=0)
     weight_decay: float = Field(0.1, ge=0)
-    clip_grad_norm: float = Field(1.0, gt=0)
+    clip_grad_norm: float = Field(1.0, gt=0, description="longer gradients are shortened to this norm")
 
 
 class KLConfig(Closed):
@@ -184,7 +184,7 @@ class CheckpointConfig(Closed):
     """When a checkpoint is written, and which of them stay. One that stays for several reasons counts for each."""
 
     every_steps: int | None = Field(50, ge=1, description="null: only at the end")
-    keep_last: int = Field(2, ge=1)
+    keep_last: int = Field(2, ge=1, description="so many of the last")
     keep_best: int = Field(
         1, ge=0, description="so many of the best by validation score; a new best is saved at once. 0: none"
     )
@@ -210,7 +210,7 @@ class TelemetryConfig(Closed):
 class ExportConfig(Closed):
     at_end: bool = Field(True, description="write the final policy as a Hugging Face folder under the run's folder")
     dtype: Literal["fp32", "bf16"] = "bf16"
-    max_shard_bytes: int = Field(5_000_000_000, ge=1_000_000)
+    max_shard_bytes: int = Field(5_000_000_000, ge=1_000_000, description="of each file of weights")
 
 
 class ProRLConfig(Closed):
@@ -301,7 +301,7 @@ class SupervisedConfig(Closed):
 
     steps: int = Field(500, ge=1)
     sequences_per_step: int = Field(32, ge=1, description="of all data-parallel ranks together")
-    max_sequence_tokens: int = Field(2048, ge=2)
+    max_sequence_tokens: int = Field(2048, ge=2, description="of question and answer; longer ones are an error")
     source: Choice = Field(description="rows of (messages, response), or solutions generated from reasoning-gym")
 
 
