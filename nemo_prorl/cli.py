@@ -24,6 +24,8 @@ examples:
       megatron.tensor_parallel_size=2
   prorl sft sft=jsonl sft.source.path=FILE model.path=FOLDER
   prorl data prepare only=[reasoning_gym]             the paper's sources as files; also: inspect, validate
+  prorl evaluate MODEL benchmarks=math run.dir=evaluations/final
+  prorl analyze evaluations/base evaluations/final --output analysis
   prorl verify responses.jsonl --output rewards.jsonl
   prorl stop runs/first                               a live run saves and ends; the same command goes on
   prorl doctor sandbox                                whether programs of a model can be run here
@@ -53,6 +55,13 @@ examples:
 
 A line of FILE is {"messages": [{"role": "user", "content": "..."}], "response": "..."}. Exit codes: as prorl train."""
 
+EVALUATE_EXAMPLES = """\
+examples:
+  prorl evaluate MODEL benchmarks=math run.dir=evaluations/final --dry-run
+  prorl evaluate MODEL_OR_CHECKPOINT benchmarks=paper run.dir=evaluations/final    again: it goes on where it stopped
+
+Exit codes: as prorl train."""
+
 
 class Command(NamedTuple):
     """`module` has run(arguments, *, dry_run) -> exit code, and parser() with its options and examples.
@@ -69,6 +78,12 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command("nemo_prorl.commands.train", "prolonged reinforcement learning", True, TRAIN_EXAMPLES),
     "sft": Command("nemo_prorl.commands.sft", "a cold start on demonstrations", True, SFT_EXAMPLES),
+    "evaluate": Command(
+        "nemo_prorl.commands.evaluate", "a model's answers to benchmarks, stored and scored", True, EVALUATE_EXAMPLES
+    ),
+    "analyze": Command(
+        "nemo_prorl.commands.analyze", "where the boundary of reasoning moved, from base to final model"
+    ),
     "data": Command("nemo_prorl.commands.data", "problems to train on: prepare, inspect, validate"),
     "convert": Command("nemo_prorl.commands.convert", "between Hugging Face folders and Megatron checkpoints"),
     "verify": Command("nemo_prorl.commands.verify", "rewards for responses that are in a file"),
