@@ -31,6 +31,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "sft.source": DEMONSTRATIONS,
     "sources.<source>": CONVERTERS,
     "quality.evaluation.<set>": SOURCES,
+    "benchmarks.<set>": SOURCES,
 }
 
 

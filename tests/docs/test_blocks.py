@@ -13,6 +13,8 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
+from nemo_prorl.cli import COMMANDS
+from nemo_prorl.commands.completion import parser_of
 from nemo_prorl.config.load import load_config
 from nemo_prorl.trainer import ProRLTrainer
 from tests.docs.commands import objection, prorl_arguments, settings_objection, whole
@@ -122,4 +124,20 @@ def test_a_command_in_a_sentence_is_understood(said):
     known = [word for word in arguments if not re.fullmatch(r"KEY=VALUE|<\w+>", word)]
     if all(re.fullmatch(r"[a-z-]+", word) for word in known):  # `prorl convert compare` only names the command
         known = [*known, "--help"]
-    assert not objection(known), f"{said}: {objection(known)}"
+    if known[-1].startswith("--") and known[-1] != "--help":  # `prorl analyze --corpus` only names the option
+        assert known[-1] in help_of(known[0]), said
+    else:
+        assert not objection(known), f"{said}: {objection(known)}"
+
+
+def help_of(command):
+    if COMMANDS[command].settings:
+        return ("--dry-run", "--world-size")
+    return [name for action in options_below(parser_of(command, COMMANDS)) for name in action.option_strings]
+
+
+def options_below(parser):
+    for action in parser._actions:
+        yield action
+        for below in (action.choices or {}).values() if isinstance(action.choices, dict) else ():
+            yield from options_below(below)

@@ -15,7 +15,7 @@ PRINTS_ONLY = ("nemo_prorl/commands/plan", "nemo_prorl/commands/settings.py")
 # The name is the meaning: a textbook's, or one that docs/settings.md explains in general.
 NEEDS_NO_WORDS = {
     "advantage", "checkpoint_minutes", "export_minutes", "rollout_minutes", "starting_minutes", "validation_minutes",
-    "aggregation", "at_least", "before_steps", "beta1", "beta2", "device", "dtype", "enabled", "eps",
+    "aggregation", "at_least", "before_steps", "benchmarks", "beta1", "beta2", "device", "dtype", "enabled", "eps",
     "factor", "gain", "limit", "log_level", "max_weight", "name", "objective", "pipeline_parallel_size", "precision",
     "prompts_per_update", "rollout", "sources", "steps", "temperature", "tensor_parallel_size", "tensorboard", "times",
     "top_p", "weight", "weight_decay", "window_steps",
