@@ -23,7 +23,9 @@ class EvaluatedModelConfig(Closed):
     like: str | None = Field(
         None, description="Hugging Face folder that describes a checkpoint which doesn't say what model it is"
     )
-    name: str | None = Field(None, min_length=1, description="as tables call it; null: its folder's name")
+    name: str | None = Field(
+        None, min_length=1, description="as tables call it; null: its folder's name, or its run's and the step"
+    )
 
 
 class BenchmarkConfig(Choice):
