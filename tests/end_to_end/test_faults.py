@@ -159,7 +159,9 @@ def test_random_faults_in_a_row_lose_nothing_beyond_the_save_interval(
         while any(codes) and count < FAULTS:
             phase = random_.choice(("starting", "rollout", "logprobs", "update", "validation", "checkpoint", "reset"))
             how = random_.choice(("kill", "kill", "stop", "hang", "raise"))
-            rank = 1 if phase == "starting" else random_.randrange(2)
+            rank = random_.randrange(2)
+            if phase == "starting":
+                rank, how = 1, random_.choice(("kill", "stop"))
             death = Death(phase, random_.choice((1, 1, 2)), random_.uniform(0, 0.2), rank, how)
             done = max((record["step"] for record in records(run_dir)), default=0)
             codes, said = struck(arguments, tmp_path / f"logs_{count}", death)
