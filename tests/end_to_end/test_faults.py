@@ -1,9 +1,9 @@
 """A rank dies, stops, hangs or fails: all ranks end within seconds, with one line that says which, where and why.
 
-The suite tries each kind. Many in a row, at random moments of every phase, with what they leave compared with an
-unbroken run bit for bit:
+The suite tries the main kinds. All kinds, and then many in a row at random moments of every phase, with what they leave
+compared with an unbroken run bit for bit:
 
-    PRORL_FAULTS=20 python -m pytest tests/end_to_end/test_faults.py -k random -s
+    PRORL_FAULTS=20 python -m pytest tests/end_to_end/test_faults.py -s
 """
 
 from __future__ import annotations
