@@ -123,7 +123,7 @@ def time_limit(
     return reason
 
 
-def until_asked(items: Iterator[T], reason: StopReason) -> Iterator[T]:
+def until_asked(items: Iterator[T], reason: StopReason) -> Generator[T, None, None]:
     """`items`, closed as soon as this rank is asked to stop.
 
     Raises:
@@ -177,6 +177,11 @@ class RunControl:
         reasons = [reason for reason in self._world.gather(self.stop_reason()) if reason is not None]
         if reasons:
             raise Stopped(reasons[0])
+
+    def pass_on(self, stop: Stopped) -> None:
+        """Not collective: have ranks that meet others seldom learn in a second that this one is asked to stop."""
+        with suppress(OSError):
+            (self._run_dir / STOP_FILE).write_text(str(stop), encoding="utf-8")
 
     def stop_is_done(self) -> None:
         """Everything is saved: the stop file goes, so that the next start goes on."""

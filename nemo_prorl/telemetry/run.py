@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from nemo_prorl.config.evaluate import EvaluateConfig
 from nemo_prorl.config.schema import ProRLConfig, SFTConfig
 from nemo_prorl.control import RunControl, StopRequests, StopSignals, time_limit
 from nemo_prorl.errors import FINAL_CODES, INTERRUPTED, ProRLError, RunInUseError, Stopped
@@ -96,7 +97,7 @@ class Run:
 
 
 @contextmanager
-def open_run(config: ProRLConfig | SFTConfig, signals: StopSignals) -> Iterator[Run]:
+def open_run(config: ProRLConfig | SFTConfig | EvaluateConfig, signals: StopSignals) -> Iterator[Run]:
     """Claim the run's folder, log to it, and note in it how the run ends. Cheap: nothing large is loaded for it.
 
     Raises:
