@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from megatron.core import parallel_state
+from megatron.core.fp8_utils import dequantize_fp8_tensor, is_float8tensor
 from torch import Tensor
 
 # Below what glibc asks the system for each time, and gets as fresh pages (see Runtime); and enough for one message.
@@ -87,7 +88,7 @@ class Gathering:
             if own_stage == stage:
                 offset = 0
                 for one in bucket:
-                    _view(memory[own_rank], offset, one).copy_(self._mine[one.name].detach())
+                    _view(memory[own_rank], offset, one).copy_(plain(self._mine[one.name]))
                     offset += one.bytes
         works = [
             dist.broadcast(memory[rank], src=self._rank_at[stage, rank], group=self._group, async_op=True)
@@ -99,13 +100,21 @@ class Gathering:
         """[1, bytes]: where a bucket is one whole parameter that this rank holds there is nothing to put together."""
         if self._tp_size > 1 or len(bucket) > 1:
             return None
-        parameter = self._mine[bucket[0].name].detach()
+        parameter = plain(self._mine[bucket[0].name])
         fits = parameter.is_contiguous() and parameter.nbytes == bucket[0].bytes
         return parameter.view(-1).view(torch.uint8)[None] if fits else None
 
     @property
     def _tp_size(self) -> int:
         return parallel_state.get_tensor_model_parallel_world_size()
+
+
+def plain(parameter: Tensor) -> Tensor:
+    """Detached, and in 16 or 32 bits whatever it is kept in: as the layers' products see it."""
+    if not is_float8tensor(parameter):
+        return parameter.detach()
+    dequantized: Tensor = dequantize_fp8_tensor(parameter.detach())
+    return dequantized
 
 
 def _memory(size: int, device: torch.device) -> Tensor:
