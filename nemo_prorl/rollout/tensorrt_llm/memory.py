@@ -1,0 +1,75 @@
+"""What the engine gives back to the trainer between rollouts: its cache, and its weights too where that is asked for.
+
+Freed memory is taken again in two steps, with the refit between them: the cache is by far the larger part, and must not
+be there while weights stand twice.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+
+from nemo_prorl.rollout.tensorrt_llm.library import Library
+
+log = logging.getLogger(__name__)
+
+Releases = Literal["nothing", "cache", "cache_and_weights"]
+
+
+class EngineMemory:
+    """Frees and takes again what `releases` names. `engine` is the executor's loop, `executor` what owns it."""
+
+    def __init__(self, library: Library, executor: Any, releases: Releases) -> None:
+        self._library, self._executor = library, executor
+        self._cache: list[str] = []
+        self._weights: list[str] = []
+        if releases != "nothing" and not library.sleep_arguments():
+            log.warning(
+                "TensorRT-LLM %s can't give memory back: its cache stays while the policy is trained. Bound it with "
+                "rollout.kv_cache_tokens, and consider megatron.offload.",
+                library.version,
+            )
+            return
+        if releases != "nothing":
+            self._cache = [str(library.memory_types().KV_CACHE)]
+        if releases == "cache_and_weights":
+            types = library.memory_types()
+            self._weights = [str(getattr(types, "MODEL_WEIGHTS", types.MODEL))]
+        self._freed: set[str] = set()
+
+    def free(self) -> None:
+        """Give it back. A second call does nothing. The prefix cache must have been reset: it knows nothing of this."""
+        self._set([tag for tag in (*self._cache, *self._weights) if tag not in self._freed], awake=False)
+
+    def take_weights(self) -> None:
+        """Before a refit."""
+        self._set([tag for tag in self._weights if tag in self._freed], awake=True)
+
+    def take_cache(self) -> None:
+        """After a refit."""
+        self._set([tag for tag in self._cache if tag in self._freed], awake=True)
+
+    def _set(self, tags: Sequence[str], *, awake: bool) -> None:
+        if not tags:
+            return
+        if hasattr(self._executor, "sleep"):  # it sees to the loop by itself
+            (self._executor.wakeup if awake else self._executor.sleep)(list(tags))
+        else:
+            memory = self._library.virtual_memory()
+            with self._executor.engine.control_action():
+                settle()
+                (memory.materialize_with_tag if awake else memory.release_with_tag)(*tags)
+                settle()
+        self._freed = self._freed - set(tags) if awake else self._freed | set(tags)
+
+
+def settle() -> None:
+    """Wait for the GPU, and hand its allocator's free blocks back."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
