@@ -50,7 +50,7 @@ from nemo_prorl.megatron.snapshot import WeightSnapshot
 from nemo_prorl.megatron.weights import load_weights
 from nemo_prorl.plugins import configured
 from nemo_prorl.rollout.collector import Collector
-from nemo_prorl.rollout.engine import ROLLOUT_ENGINES
+from nemo_prorl.rollout.engine import ROLLOUT_ENGINES, opened, prepare_process
 from nemo_prorl.rollout.step_rewards import StepRewards
 from nemo_prorl.sft import SupervisedTrainer
 from nemo_prorl.telemetry.metrics import MetricsLog
@@ -79,14 +79,16 @@ def training(config: ProRLConfig, run: Run) -> Iterator[ProRLTrainer]:
         pool = stack.enter_context(verifier_pool(config.verifiers))
         read_ahead = stack.enter_context(ThreadPoolExecutor(1, "read-ahead"))
         mixture, validation_sets = data_from(config, tokenizer, pool.objection, read_ahead)
+        make_rollout = configured(as_knobs(config.rollout), ROLLOUT_ENGINES, "rollout")
+        prepare_process(make_rollout)
         engine = stack.enter_context(_open_engine(config, architecture))
         world = engine.runtime.world
         control = run.join(world)
         metrics = stack.enter_context(_metrics_log(config, world))
         optimizer = PolicyOptimizer(engine.model, config.optimizer, total_steps=recipe.updates)
         needs_reference = any(stage.kl_weight > 0 for stage in recipe)
-        rollout = configured(as_knobs(config.rollout), ROLLOUT_ENGINES, "rollout")(
-            model_path=Path(config.model.path), tokenizer=tokenizer, device=engine.runtime.device
+        rollout = stack.enter_context(
+            opened(make_rollout(model_path=Path(config.model.path), tokenizer=tokenizer, device=engine.runtime.device))
         )
         export = Export.of(config, world)
         export_to = Path(config.run.dir) / "export" if config.export.at_end else None

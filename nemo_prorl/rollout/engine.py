@@ -6,7 +6,8 @@ use, so that any trainer can feed any engine.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
@@ -56,3 +57,21 @@ class RolloutEngine(Protocol):
     def release(self) -> None:
         """Give back what generation alone needs (caches); weights may go too. `load_weights` comes before more work."""
         ...
+
+
+@contextmanager
+def opened(engine: RolloutEngine) -> Iterator[RolloutEngine]:
+    """Inside, the engine may be used. One that holds threads, connections or a library's memory has a `close`."""
+    try:
+        yield engine
+    finally:
+        getattr(engine, "close", _nothing)()
+
+
+def prepare_process(engine: Callable[..., RolloutEngine]) -> None:
+    """Before torch looks for a GPU: let an engine set up its process, by the `prepare_process` of its class."""
+    getattr(getattr(engine, "func", engine), "prepare_process", _nothing)()
+
+
+def _nothing() -> None:
+    pass

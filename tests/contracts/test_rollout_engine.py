@@ -1,5 +1,6 @@
 """What every rollout engine promises, run over the table of engines: a new engine adds its knobs here and no test."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
@@ -12,11 +13,18 @@ from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.data.tokenizer import Tokenizer
 from nemo_prorl.errors import RolloutError, WeightsError
 from nemo_prorl.plugins import configured
-from nemo_prorl.rollout.engine import ROLLOUT_ENGINES
+from nemo_prorl.rollout.engine import ROLLOUT_ENGINES, opened
+from tests.rollout.trtllm_double import doubled
 from tests.tiny_models import tiny_hf_folder
 
-KNOBS = {"native": {}, "transformers": {}, "scripted": {"answers": ["short", "a rather long answer", "4", "five", "6"]}}
+KNOBS = {
+    "native": {},
+    "transformers": {},
+    "tensorrt_llm": {"dtype": "fp32", "refit_bucket_mib": 1},  # on a contract double of the library
+    "scripted": {"answers": ["short", "a rather long answer", "4", "five", "6"]},
+}
 MODELLESS = {"scripted"}  # engines to which weights mean nothing
+KNOWS_NO_LOGPROBS_OF_A_CUT = {"tensorrt_llm"}  # it gives none then
 WITH_A_MODEL = sorted(set(ROLLOUT_ENGINES) - MODELLESS)
 SAMPLING = SamplingParams(4, max_response_tokens=12, context_tokens=64, temperature=1.0, seed=3)
 
@@ -35,11 +43,14 @@ def weights(folder):
 def make(folder, weights):
     def make_engine(name):
         made = configured({"name": name, **KNOBS[name]}, ROLLOUT_ENGINES, "rollout")
-        engine = made(model_path=folder, tokenizer=Tokenizer.load(folder), device="cpu")
+        engine = stack.enter_context(
+            opened(made(model_path=folder, tokenizer=Tokenizer.load(folder), device="cpu"))
+        )
         engine.load_weights(weights.items())
         return engine
 
-    return make_engine
+    with doubled(), ExitStack() as stack:
+        yield make_engine
 
 
 def prompts(*lengths: int) -> list[Prompt]:
@@ -163,14 +174,17 @@ def test_greedy_answers_are_the_models_likeliest_tokens(make, folder, name):
 
 
 @pytest.mark.parametrize("name", WITH_A_MODEL)
-def test_logprobs_are_taken_at_the_temperature_over_the_whole_vocabulary(make, folder, name):
+@pytest.mark.parametrize("cut", [{}, {"top_k": 50, "top_p": 0.8}], ids=["whole", "cut"])
+def test_logprobs_are_taken_at_the_temperature_over_the_whole_vocabulary(make, folder, name, cut):
     """Also when top-k and top-p have narrowed the choice."""
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     asked = prompts(3, 7)
-    hot = replace(SAMPLING, temperature=1.2, top_k=50, top_p=0.8)
-    for (uid, _), completion in answers(make(name), asked, hot).items():
+    for (uid, _), completion in answers(make(name), asked, replace(SAMPLING, temperature=1.2, **cut)).items():
+        if cut and name in KNOWS_NO_LOGPROBS_OF_A_CUT:
+            assert completion.logprobs is None
+            continue
         ids = next(one.token_ids for one in asked if one.uid == uid)
         with torch.no_grad():
             logits = model(torch.tensor([[*ids, *completion.token_ids]])).logits[0, len(ids) - 1 : -1]

@@ -38,6 +38,7 @@ DOORS = {
         "nemo_prorl/quickstart/",
         "nemo_prorl/rollout/transformers_engine.py",
     ),
+    "tensorrt_llm": ("nemo_prorl/rollout/tensorrt_llm/library.py",),
     "tensorboard": ("nemo_prorl/telemetry/",),
     "wandb": ("nemo_prorl/telemetry/",),
     "hydra": ("nemo_prorl/config/",),

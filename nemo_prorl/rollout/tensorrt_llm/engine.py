@@ -54,6 +54,7 @@ class TensorRTLLMEngine:
     refit_bucket_mib      of tensors that stand twice during a refit
     block_reuse           compute a prompt's cache once for all its samples
     cuda_graphs           replay decoding steps
+    scheduler             "MAX_UTILIZATION" begins more completions than may fit, and computes some of them twice
     silent_minutes        without a finished completion after which the engine is taken for dead
 
     Raises:
@@ -79,6 +80,7 @@ class TensorRTLLMEngine:
         refit_bucket_mib: Annotated[int, Field(ge=1)] = 512,
         block_reuse: bool = True,
         cuda_graphs: bool = True,
+        scheduler: Literal["GUARANTEED_NO_EVICT", "MAX_UTILIZATION"] = "GUARANTEED_NO_EVICT",
         silent_minutes: Annotated[float, Field(gt=0)] = 30.0,
     ) -> None:
         architecture = Architecture.read(model_path)
@@ -98,6 +100,7 @@ class TensorRTLLMEngine:
                 "max_batch_size": max_batch_sequences,
                 "max_num_tokens": max(self._longest, 8192),  # a prompt is read in one step
                 "sampler_type": sampler,
+                "scheduler_config": library.arguments.SchedulerConfig(capacity_scheduler_policy=scheduler),
                 "kv_cache_config": library.arguments.KvCacheConfig(enable_block_reuse=block_reuse, **cache),
                 "cuda_graph_config": library.arguments.CudaGraphConfig(
                     enable_padding=True, max_batch_size=max_batch_sequences
@@ -112,15 +115,19 @@ class TensorRTLLMEngine:
             executor.engine, architecture, dtype=DTYPES[dtype], bucket_bytes=refit_bucket_mib << 20
         )
         self._memory = EngineMemory(library, executor, releases)
-        self._loaded, self._has_said: bool = False, set[SamplingParams]()
+        self._loaded, self._has_said = False, set[SamplingParams]()
         log.info("rollouts are made by TensorRT-LLM %s in this process, %s, %s", library.version, dtype, sampler)
 
     def load_weights(self, stream: Iterable[tuple[str, Tensor]]) -> None:
         """See `RolloutEngine.load_weights`. With tied embeddings `lm_head.weight` may be left out."""
-        self._loaded = False
-        self._memory.take_weights()
-        self._weights.load(stream)
-        self._memory.take_cache()
+        self._loaded, stream = False, iter(stream)
+        try:
+            self._memory.take_weights()
+            self._weights.load(stream)
+            self._memory.take_cache()
+        finally:
+            for _ in stream:  # after an error, too: other ranks take part in it
+                pass
         self._loaded = True
 
     def generate(self, prompts: Sequence[Prompt], sampling: SamplingParams) -> Iterator[Sampled]:

@@ -57,7 +57,7 @@ class Library:
         under the same tag might not come with a refit.
         """
         if "sleep_config" in self.llm_fields:
-            modes = {self.memory_types().KV_CACHE: "NONE"}
+            modes = {self.memory_types()("kv_cache"): "NONE"}
             return {"sleep_config": self.arguments.SleepConfig(restore_modes=modes)}
         return {"enable_sleep": True} if "enable_sleep" in self.llm_fields else {}
 

@@ -17,6 +17,8 @@ from nemo_prorl.rollout.tensorrt_llm.library import Library
 
 log = logging.getLogger(__name__)
 
+CACHE = "kv_cache"
+WEIGHTS = ("model_weights", "model")  # the first that a version has; what it calls "model" may be more than weights
 Releases = Literal["nothing", "cache", "cache_and_weights"]
 
 
@@ -27,6 +29,7 @@ class EngineMemory:
         self._library, self._executor = library, executor
         self._cache: list[str] = []
         self._weights: list[str] = []
+        self._freed: set[str] = set()
         if releases != "nothing" and not library.sleep_arguments():
             log.warning(
                 "TensorRT-LLM %s can't give memory back: its cache stays while the policy is trained. Bound it with "
@@ -35,11 +38,10 @@ class EngineMemory:
             )
             return
         if releases != "nothing":
-            self._cache = [str(library.memory_types().KV_CACHE)]
+            self._cache = [CACHE]
         if releases == "cache_and_weights":
-            types = library.memory_types()
-            self._weights = [str(getattr(types, "MODEL_WEIGHTS", types.MODEL))]
-        self._freed: set[str] = set()
+            known = {kind.value for kind in library.memory_types()}
+            self._weights = [next(tag for tag in WEIGHTS if tag in known)]
 
     def free(self) -> None:
         """Give it back. A second call does nothing. The prefix cache must have been reset: it knows nothing of this."""

@@ -34,14 +34,6 @@ class EngineWeights:
         self._optional = ["lm_head.weight"] if architecture.tied_embeddings else []
         self._is_torn = False
 
-    def check_whole(self) -> None:
-        """
-        Raises:
-            RolloutError: a refit has failed in the engine before.
-        """
-        if self._is_torn:
-            raise RolloutError(TORN)
-
     @torch.no_grad()
     def load(self, stream: Iterable[tuple[str, Tensor]]) -> None:
         """All of `stream`, to its end, while the engine's loop stands still; then caches of the old weights are dropped.
@@ -49,16 +41,12 @@ class EngineWeights:
         Raises:
             WeightsError: tensors were missing, unknown or of another shape; all of them are listed. Those that came
                 have been copied.
-            RolloutError: the engine failed to take them.
+            RolloutError: the engine failed to take them, now or before.
         """
-        self.check_whole()
-        stream = iter(stream)
-        try:
-            with self._engine.control_action():
-                self._take(fitting(self._shapes | self._tied(), stream, optional=self._optional))
-        finally:
-            for _ in stream:  # after an error, too: other ranks take part in it
-                pass
+        if self._is_torn:
+            raise RolloutError(TORN)
+        with self._engine.control_action():
+            self._take(fitting(self._shapes | self._tied(), stream, optional=self._optional))
 
     def reset_prefix_cache(self) -> None:
         """Forget what was computed for prompts that may come again."""
