@@ -17,6 +17,7 @@ from nemo_prorl.errors import CheckpointError, Stopped
 from nemo_prorl.evaluation.interface import Validator
 from nemo_prorl.recipe import Recipe, Stage, first_reason
 from nemo_prorl.rollout.collector import Collector
+from nemo_prorl.rollout.gate import MismatchGate
 from nemo_prorl.rollout.step_rewards import StepRewards, shape_group
 from nemo_prorl.run_state import WATCHED, Best, RunState
 from nemo_prorl.saver import Saver
@@ -42,6 +43,7 @@ class ProRLTrainer:
         actor: PolicyActor,
         optimizer: Optimizer,
         collector: Collector,
+        gate: MismatchGate,
         mixture: Mixture,
         rewards: StepRewards,
         validator: Validator | None,
@@ -58,7 +60,7 @@ class ProRLTrainer:
         self.actor, self.optimizer, self.collector, self.mixture = actor, optimizer, collector, mixture
         self.validator, self.world, self.recipe, self.cadence = validator, world, recipe, cadence
         self.identity, self.rewards, self.watch, self.control = identity, rewards, watch, control
-        self.metrics, self.progress, self.export_to = metrics, progress, export_to
+        self.gate, self.metrics, self.progress, self.export_to = gate, metrics, progress, export_to
         self.timer = Timer(progress.phase)
         self.state = RunState.at_start(recipe)
         self.saver = Saver(actor, progress, self.timer)
@@ -73,6 +75,9 @@ class ProRLTrainer:
         """
         self.resume()
         try:
+            if not self.is_over:
+                with self.timer("gate"):
+                    self.gate.at_start(self.stage, self.state.step)
             self.finish_step()
             while not self.is_over:
                 self.control.stop_if_asked()
@@ -111,7 +116,8 @@ class ProRLTrainer:
 
     def train_step(self, stage: Stage) -> StepMetrics:
         """One step of ProRL: sample until enough groups teach, then a few updates on them (paper, section 2)."""
-        metrics = StepMetrics()
+        with self.timer("gate"):
+            metrics = StepMetrics().add(self.gate.look(stage, self.state.step))
         with self.timer("rollout"), inference_phase(self.actor):
             collected = self.collector.collect(stage, self.state.step)
         metrics.add(collected.metrics)

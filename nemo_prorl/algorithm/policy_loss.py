@@ -14,6 +14,7 @@ from torch import Tensor
 from nemo_prorl.algorithm import diagnostics
 from nemo_prorl.algorithm.correction import truncated_importance
 from nemo_prorl.algorithm.kl import Estimator, kl_penalty
+from nemo_prorl.algorithm.mismatch import sampler_mismatch
 from nemo_prorl.algorithm.objective import Objective, clip_bounds
 from nemo_prorl.algorithm.reduction import Aggregation, Mean, Metric, masked, token_mean
 from nemo_prorl.errors import ShapeError, TrainingError
@@ -113,7 +114,7 @@ class PolicyLoss:
             return None, {}
         _check_shape("sampler_logprobs_BT", sampler_logprobs_BT, mask_BT)
         sampler_BT = masked(sampler_logprobs_BT.detach(), mask_BT)
-        metrics = diagnostics.sampler_mismatch(old_BT, sampler_BT, mask_BT)
+        metrics = sampler_mismatch(old_BT, sampler_BT, mask_BT)
         if self.correction_max_weight is None:
             return None, metrics
         weight_BT = truncated_importance(old_BT, sampler_BT, max_weight=self.correction_max_weight)

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from nemo_prorl.algorithm.advantage import ADVANTAGES
 from nemo_prorl.algorithm.objective import OBJECTIVES
 from nemo_prorl.algorithm.policy_loss import PolicyLoss
 from nemo_prorl.algorithm.reduction import AGGREGATIONS
+from nemo_prorl.build.rollouts import collector_from, gate_from
 from nemo_prorl.build.stages import recipe_from
 from nemo_prorl.cadence import Cadence
 from nemo_prorl.config.choice import SourceConfig, as_knobs
@@ -39,7 +40,6 @@ from nemo_prorl.evaluation.runner import Validator
 from nemo_prorl.evaluation.validation_set import ValidationSet, validation_sets
 from nemo_prorl.megatron.checkpoint import Checkpoints
 from nemo_prorl.megatron.layout import fitting_architecture
-from nemo_prorl.megatron.microbatch import packer_of
 from nemo_prorl.megatron.model import PolicyModel, build_model
 from nemo_prorl.megatron.offload import TrainingMemory
 from nemo_prorl.megatron.optimizer import PolicyOptimizer
@@ -49,7 +49,6 @@ from nemo_prorl.megatron.schedule import Schedule
 from nemo_prorl.megatron.snapshot import WeightSnapshot
 from nemo_prorl.megatron.weights import load_weights
 from nemo_prorl.plugins import configured
-from nemo_prorl.rollout.collector import Collector
 from nemo_prorl.rollout.engine import ROLLOUT_ENGINES, opened, prepare_process
 from nemo_prorl.rollout.step_rewards import StepRewards
 from nemo_prorl.sft import SupervisedTrainer
@@ -61,7 +60,6 @@ from nemo_prorl.trainer import ProRLTrainer
 from nemo_prorl.verifiers.pool import VerifierPool
 from nemo_prorl.verifiers.sandbox import SandboxSettings
 from nemo_prorl.weights.architecture import Architecture
-from nemo_prorl.weights.estimate import training_cost
 from nemo_prorl.weights.hf_folder import TensorReader
 from nemo_prorl.weights.identity import model_identity
 from nemo_prorl.world import World, world_size_from_environment
@@ -106,17 +104,12 @@ def training(config: ProRLConfig, run: Run) -> Iterator[ProRLTrainer]:
             checkpoints=stack.enter_context(_checkpoints(config, engine.runtime)),
             export=export,
         )
-        collector = Collector(
+        collector = collector_from(
+            *(config, engine.model),
             engine=rollout,
             pool=pool,
             mixture=mixture,
             world=world,
-            budget=config.sampling,
-            run_seed=config.run.seed,
-            cost=replace(
-                training_cost(architecture, config.megatron.attention_cost),
-                shares_prompt=packer_of(config.megatron, uses_te=engine.model.uses_te).shares,
-            ),
             stop_reason=control.stop_reason,
         )
         validator = None
@@ -135,6 +128,7 @@ def training(config: ProRLConfig, run: Run) -> Iterator[ProRLTrainer]:
             actor=actor,
             optimizer=optimizer,
             collector=collector,
+            gate=gate_from(config, actor, engine=rollout, mixture=mixture, world=world),
             mixture=mixture,
             rewards=StepRewards(world, configured(as_knobs(config.loss.advantage), ADVANTAGES, "loss.advantage")),
             validator=validator,

@@ -13,6 +13,7 @@ from nemo_prorl.config.alarms import AlarmsConfig
 from nemo_prorl.config.choice import Choice
 from nemo_prorl.config.closed import Closed
 from nemo_prorl.config.data import DataConfig
+from nemo_prorl.config.gate import GateConfig
 from nemo_prorl.config.stage import RecipeConfig
 from nemo_prorl.config.validation import ValidationConfig
 from nemo_prorl.config.verifiers import VerifierPoolConfig
@@ -197,6 +198,7 @@ class ProRLConfig(Closed):
     sampling: SamplingBudgetConfig = SamplingBudgetConfig()
     data: DataConfig
     rollout: Choice = Choice(name="native")
+    gate: GateConfig = GateConfig()
     verifiers: VerifierPoolConfig = VerifierPoolConfig()
     validation: ValidationConfig = ValidationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()

@@ -67,7 +67,7 @@ class NumberedPrompts:
         self.position, self.of = 0, of
         self.observed: list[tuple[str, Sequence[float]]] = []
 
-    def draw(self, n: int, blend: Blend, *, avoid: Collection[str]) -> list[Prompt]:
+    def draw(self, n: int, blend: Blend, *, avoid: Collection[str] = ()) -> list[Prompt]:
         drawn = range(self.position, self.position + n)
         self.position += n
         numbers = [i if self.of is None else i % self.of for i in drawn]
