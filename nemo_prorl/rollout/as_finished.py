@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, nullcontext
 from queue import Empty, SimpleQueue
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from nemo_prorl.errors import RolloutError
 
@@ -17,17 +18,24 @@ SECONDS_TO_LET_GO = 30.0
 
 
 def as_finished(
-    jobs: Iterable[J], work: Callable[[J], Awaitable[R]], *, at_once: int, silent_seconds: float, who: str
+    jobs: Iterable[J],
+    work: Callable[[J], Awaitable[R]],
+    *,
+    at_once: int,
+    silent_seconds: float,
+    who: str,
+    around: AbstractAsyncContextManager[Any] | None = None,
 ) -> Iterator[R]:
-    """`work` of every job, at most `at_once` at a time and each in the order of `jobs`; results as they are there.
+    """`work` of every job, at most `at_once` at a time, begun in the order of `jobs`; results as they are there.
 
-    All `work` runs in one event loop, in a thread of its own, so that it goes on while the consumer is busy. Closing
-    the iterator cancels what is under way. What `work` raises ends it all and is raised here.
+    All `work` runs in one event loop, in a thread of its own, so that it goes on while the consumer is busy; `around`
+    is open there meanwhile. Closing the iterator cancels what is under way. What `work` raises ends it all and is
+    raised here.
 
     Raises:
         RolloutError: no job was finished for `silent_seconds`; `who` is named.
     """
-    crew = _Crew(jobs, work, at_once)
+    crew = _Crew(jobs, work, at_once, around or nullcontext())
     crew.thread.start()
     try:
         while True:
@@ -57,8 +65,14 @@ class _Over:
 class _Crew(Generic[J, R]):
     """The thread, its loop, and as many workers in it as may work at once."""
 
-    def __init__(self, jobs: Iterable[J], work: Callable[[J], Awaitable[R]], at_once: int) -> None:
-        self._jobs, self._work, self._at_once = iter(jobs), work, at_once
+    def __init__(
+        self,
+        jobs: Iterable[J],
+        work: Callable[[J], Awaitable[R]],
+        at_once: int,
+        around: AbstractAsyncContextManager[Any],
+    ) -> None:
+        self._jobs, self._work, self._at_once, self._around = iter(jobs), work, at_once, around
         self.results: SimpleQueue[R | _Over] = SimpleQueue()
         self._loop = asyncio.new_event_loop()
         self._everybody: asyncio.Task[None] | None = None
@@ -97,7 +111,7 @@ class _Crew(Generic[J, R]):
         self._everybody = asyncio.current_task()
         if self._stopped:  # before there was anybody to cancel
             return
-        async with asyncio.TaskGroup() as group:
+        async with self._around, asyncio.TaskGroup() as group:
             for _ in range(self._at_once):
                 group.create_task(self._one())
 

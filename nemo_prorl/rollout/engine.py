@@ -20,6 +20,7 @@ ROLLOUT_ENGINES = {
     "native": "nemo_prorl.rollout.native.engine:native_or_transformers",  # CPU, the default there
     "transformers": "nemo_prorl.rollout.transformers_engine:TransformersEngine",  # CPU and GPU, any model
     "tensorrt_llm": "nemo_prorl.rollout.tensorrt_llm.engine:TensorRTLLMEngine",  # CUDA, production
+    "openai": "nemo_prorl.rollout.openai_engine:OpenAIEngine",  # a server of a fixed model, for evaluation
     "scripted": "nemo_prorl.rollout.scripted_engine:ScriptedEngine",  # answers from a list, for tests
 }
 

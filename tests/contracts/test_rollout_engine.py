@@ -14,6 +14,7 @@ from nemo_prorl.data.tokenizer import Tokenizer
 from nemo_prorl.errors import RolloutError, WeightsError
 from nemo_prorl.plugins import configured
 from nemo_prorl.rollout.engine import ROLLOUT_ENGINES, opened
+from tests.rollout.completions_server import completions_server
 from tests.rollout.trtllm_double import doubled
 from tests.tiny_models import tiny_hf_folder
 
@@ -21,11 +22,14 @@ KNOBS = {
     "native": {},
     "transformers": {},
     "tensorrt_llm": {"dtype": "fp32", "refit_bucket_mib": 1},  # on a contract double of the library
+    "openai": {"timeout_minutes": 1},  # of a server around that double
     "scripted": {"answers": ["short", "a rather long answer", "4", "five", "6"]},
 }
 MODELLESS = {"scripted"}  # engines to which weights mean nothing
-KNOWS_NO_LOGPROBS_OF_A_CUT = {"tensorrt_llm"}  # it gives none then
+SERVED = {"openai"}  # engines that serve what they were started with
+NO_LOGPROBS = {"tensorrt_llm": ["cut"], "openai": ["whole", "cut"]}  # at a temperature that isn't 1
 WITH_A_MODEL = sorted(set(ROLLOUT_ENGINES) - MODELLESS)
+REFITTED = sorted(set(WITH_A_MODEL) - SERVED)
 SAMPLING = SamplingParams(4, max_response_tokens=12, context_tokens=64, temperature=1.0, seed=3)
 
 
@@ -42,11 +46,11 @@ def weights(folder):
 @pytest.fixture(scope="module")
 def make(folder, weights):
     def make_engine(name):
-        made = configured({"name": name, **KNOBS[name]}, ROLLOUT_ENGINES, "rollout")
-        engine = stack.enter_context(
-            opened(made(model_path=folder, tokenizer=Tokenizer.load(folder), device="cpu"))
-        )
-        engine.load_weights(weights.items())
+        own = {"base_url": stack.enter_context(completions_server(folder)).url} if name in SERVED else {}
+        made = configured({"name": name, **KNOBS[name], **own}, ROLLOUT_ENGINES, "rollout")
+        engine = stack.enter_context(opened(made(model_path=folder, tokenizer=Tokenizer.load(folder), device="cpu")))
+        if name not in SERVED:
+            engine.load_weights(weights.items())
         return engine
 
     with doubled(), ExitStack() as stack:
@@ -130,7 +134,7 @@ def test_closing_the_iterator_leaves_a_usable_engine(make, name):
     assert tokens(answers(engine, prompts(3, 7))) == expected
 
 
-@pytest.mark.parametrize("name", ROLLOUT_ENGINES)
+@pytest.mark.parametrize("name", sorted(set(ROLLOUT_ENGINES) - SERVED))
 def test_after_release_the_weights_are_loaded_again_and_all_is_as_before(make, weights, name):
     engine = make(name)
     expected = tokens(answers(engine, prompts(3, 7)))
@@ -139,7 +143,7 @@ def test_after_release_the_weights_are_loaded_again_and_all_is_as_before(make, w
     assert tokens(answers(engine, prompts(3, 7))) == expected
 
 
-@pytest.mark.parametrize("name", WITH_A_MODEL)
+@pytest.mark.parametrize("name", REFITTED)
 def test_new_weights_give_new_answers(make, weights, name):
     engine = make(name)
     before = tokens(answers(engine, prompts(3, 7)))
@@ -150,7 +154,7 @@ def test_new_weights_give_new_answers(make, weights, name):
     assert tokens(answers(engine, prompts(3, 7))) == before
 
 
-@pytest.mark.parametrize("name", WITH_A_MODEL)
+@pytest.mark.parametrize("name", REFITTED)
 def test_incomplete_weights_are_refused_by_name(make, weights, name):
     without = {key: tensor for key, tensor in weights.items() if "layers.1.mlp" not in key}
     with pytest.raises(WeightsError) as refused:
@@ -182,7 +186,7 @@ def test_logprobs_are_taken_at_the_temperature_over_the_whole_vocabulary(make, f
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     asked = prompts(3, 7)
     for (uid, _), completion in answers(make(name), asked, replace(SAMPLING, temperature=1.2, **cut)).items():
-        if cut and name in KNOWS_NO_LOGPROBS_OF_A_CUT:
+        if ("cut" if cut else "whole") in NO_LOGPROBS.get(name, []):
             assert completion.logprobs is None
             continue
         ids = next(one.token_ids for one in asked if one.uid == uid)

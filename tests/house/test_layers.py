@@ -9,7 +9,7 @@ from tests.house.source import PACKAGE, ROOT, imports, imports_of, place, python
 # The lowest first. Within layer 0 each line may use those before it.
 LAYERS = (
     ("errors",),
-    ("plugins", "world", "reset_requests"),
+    ("plugins", "world", "reset_requests", "json_api"),
     ("control",),
     ("data",),
     ("config",),
@@ -50,7 +50,7 @@ DOORS = {
     "matplotlib": ("nemo_prorl/analysis/",),
     "datasets": ("nemo_prorl/data/prepare/published.py",),
     "huggingface_hub": ("nemo_prorl/data/prepare/published.py",),
-    "httpx2": ("nemo_prorl/data/prepare/chat.py",),
+    "httpx2": ("nemo_prorl/json_api.py",),
     "pyarrow": ("nemo_prorl/data/parquet.py",),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from threading import Thread
 from typing import Annotated, Any, Literal
 
 import torch
@@ -18,6 +19,7 @@ from nemo_prorl.errors import RolloutError
 from nemo_prorl.rollout.as_finished import as_finished
 from nemo_prorl.rollout.decoding import Decoded, Job, check_room, jobs_of
 from nemo_prorl.rollout.engine import Sampled
+from nemo_prorl.rollout.foreign import GIVEN_UP
 from nemo_prorl.rollout.tensorrt_llm import environment
 from nemo_prorl.rollout.tensorrt_llm.library import Library
 from nemo_prorl.rollout.tensorrt_llm.memory import EngineMemory, Releases
@@ -27,7 +29,6 @@ from nemo_prorl.rollout.tensorrt_llm.sampling import (
     logprobs_mode,
     read_output,
     request_parameters,
-    was_cut_short,
 )
 from nemo_prorl.rollout.tensorrt_llm.weights import EngineWeights
 from nemo_prorl.weights.architecture import Architecture
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 LIBRARY_DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
+SECONDS_TO_END = 60
 TRIES = 3  # of a request that the engine gives up
 
 
@@ -88,26 +90,15 @@ class TensorRTLLMEngine:
         self._longest, self._at_once = max_sequence_tokens or architecture.max_positions, 2 * max_batch_sequences
         environment.prepare()
         self._library = library = Library.load()
-        cache = {"max_tokens": kv_cache_tokens} if kv_cache_tokens else {"free_gpu_memory_fraction": kv_cache_fraction}
         self._llm = library.start(
             {
-                "model": str(model_path),
+                **_fixed(model_path, self._longest, max_batch_sequences),
+                **(library.sleep_arguments() if releases != "nothing" else {}),
                 "dtype": LIBRARY_DTYPES[dtype],
-                "tensor_parallel_size": 1,
-                "load_format": "dummy",  # a tensor that never comes shows, where the folder's own would hide it
-                "max_seq_len": self._longest,
-                "max_input_len": self._longest,
-                "max_batch_size": max_batch_sequences,
-                "max_num_tokens": max(self._longest, 8192),  # a prompt is read in one step
                 "sampler_type": sampler,
                 "scheduler_config": library.arguments.SchedulerConfig(capacity_scheduler_policy=scheduler),
-                "kv_cache_config": library.arguments.KvCacheConfig(enable_block_reuse=block_reuse, **cache),
-                "cuda_graph_config": library.arguments.CudaGraphConfig(
-                    enable_padding=True, max_batch_size=max_batch_sequences
-                )
-                if cuda_graphs
-                else None,
-                **(library.sleep_arguments() if releases != "nothing" else {}),
+                "kv_cache_config": _cache_config(library, kv_cache_tokens, kv_cache_fraction, block_reuse),
+                "cuda_graph_config": _graph_config(library, max_batch_sequences) if cuda_graphs else None,
             }
         )
         executor = self._llm._executor
@@ -146,9 +137,13 @@ class TensorRTLLMEngine:
         self._memory.free()
 
     def close(self) -> None:
-        """End the engine's threads and free what it holds."""
+        """End the engine's threads and free what it holds; one that hangs ends with the process."""
         self._loaded = False
-        self._llm.shutdown()
+        ending = Thread(target=self._llm.shutdown, daemon=True)
+        ending.start()
+        ending.join(SECONDS_TO_END)
+        if ending.is_alive():
+            log.warning("TensorRT-LLM has not ended within %d s and is left behind", SECONDS_TO_END)
 
     def _sampled(self, prompts: Sequence[Prompt], sampling: SamplingParams) -> Iterator[Sampled]:
         mode = self._mode(sampling)
@@ -172,7 +167,7 @@ class TensorRTLLMEngine:
         )
         for _ in range(TRIES):
             output = await self._ask(job, parameters)
-            if not was_cut_short(output):
+            if output.finish_reason not in GIVEN_UP:
                 return read_output(output, job, stop_ids=stop_ids, has_logprobs=mode is not None)
             log.warning("TensorRT-LLM gave up prompt %d, sample %d (%s)", job.prompt, job.sample, output.finish_reason)
         raise RolloutError(
@@ -215,3 +210,25 @@ class TensorRTLLMEngine:
                     f"for {self._longest}; raise rollout.max_sequence_tokens to the longest context_tokens of a stage "
                     "or validation, or lower that"
                 )
+
+
+def _fixed(model_path: str | Path, longest: int, sequences: int) -> dict[str, Any]:
+    """What an LLM is told in any case."""
+    return {
+        "model": str(model_path),
+        "tensor_parallel_size": 1,
+        "load_format": "dummy",  # a tensor that never comes shows, where the folder's own would hide it
+        "max_seq_len": longest,
+        "max_input_len": longest,
+        "max_batch_size": sequences,
+        "max_num_tokens": max(longest, 8192),  # a prompt is read in one step
+    }
+
+
+def _cache_config(library: Library, tokens: int | None, fraction: float, block_reuse: bool) -> Any:
+    size = {"max_tokens": tokens} if tokens else {"free_gpu_memory_fraction": fraction}
+    return library.arguments.KvCacheConfig(enable_block_reuse=block_reuse, **size)
+
+
+def _graph_config(library: Library, sequences: int) -> Any:
+    return library.arguments.CudaGraphConfig(enable_padding=True, max_batch_size=sequences)

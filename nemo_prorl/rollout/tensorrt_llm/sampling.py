@@ -7,6 +7,7 @@ token off the answer but not its logprob.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.errors import RolloutError
 from nemo_prorl.rollout.decoding import Decoded, Job
+from nemo_prorl.rollout.foreign import believed
 from nemo_prorl.rollout.tensorrt_llm.library import Library
 
 Sampler = Literal["TRTLLMSampler", "TorchSampler"]
@@ -66,56 +68,29 @@ def request_parameters(
     return library.SamplingParams(**parameters)
 
 
-def was_cut_short(output: Any) -> bool:
-    """Whether the engine gave a request up, which says nothing about the model."""
-    return output.finish_reason in ("cancelled", "timeout", None)
-
-
 def read_output(output: Any, job: Job, *, stop_ids: Collection[int], has_logprobs: bool) -> Decoded:
-    """A finished `CompletionOutput`, checked against all that an answer must be.
+    """A finished `CompletionOutput`.
 
     Raises:
-        RolloutError: an end token is missing or stands in the middle, an answer is longer or shorter than it may be,
-            or logprobs don't belong to its tokens.
+        RolloutError: it isn't what an answer must be; see `believed`.
     """
-    token_ids = np.array(output.token_ids, dtype=np.int32)
-    length = len(token_ids)
-    ends = np.isin(token_ids, list(stop_ids))
-    stopped = bool(length and ends[-1])
-    problem = None
-    if not length:
-        problem = "is empty"
-    elif output.finish_reason == "stop" and not stopped:
-        problem = "ended by itself, but its end token was taken off"
-    elif bool(ends[:-1].any()):
-        problem = "goes on after an end token"
-    elif length > job.room:
-        problem = f"has {length} tokens, more than the {job.room} it had room for"
-    elif not stopped and length < job.room:
-        problem = f"was cut after {length} of {job.room} tokens; look at rollout.max_sequence_tokens"
-    if problem is not None:
-        raise RolloutError(f"TensorRT-LLM: the answer to prompt {job.prompt}, sample {job.sample}, {problem}")
-    # The last token that there is room for counts as cut by length, also when it is an end token.
-    logprobs = _logprobs(output.logprobs, token_ids, job) if has_logprobs else None
-    return Decoded(job, token_ids, logprobs, stopped)
+    return believed(
+        *(job, output.token_ids, output.finish_reason),
+        partial(_logprobs, output.logprobs, job) if has_logprobs else None,
+        stop_ids=stop_ids,
+        who="TensorRT-LLM",
+    )
 
 
-def _logprobs(entries: Sequence[Any], token_ids: NDArray[np.int32], job: Job) -> NDArray[np.float32]:
-    """Of the tokens that were drawn. An entry is a number, or names the likeliest token beside the drawn one."""
-    where = f"TensorRT-LLM: the answer to prompt {job.prompt}, sample {job.sample}"
-    if len(entries) != len(token_ids):
-        raise RolloutError(f"{where} has {len(token_ids)} tokens and {len(entries)} logprobs")
+def _logprobs(entries: Sequence[Any], job: Job, token_ids: NDArray[np.int32]) -> list[float]:
+    """Of the tokens that were drawn. An entry is a number, or names the likeliest token, too, and that one first."""
     try:
-        values = [
+        return [
             entry if isinstance(entry, (int, float)) else entry[token].logprob
             for entry, token in zip(entries, token_ids.tolist(), strict=True)
         ]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise RolloutError(f"{where} has a token without a logprob: {error!r}") from error
-    logprobs = np.array(values, dtype=np.float32)
-    if not np.isfinite(logprobs).all() or (logprobs > 1e-3).any():
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise RolloutError(
-            f"{where} has logprobs that are none ({logprobs.min():g} to {logprobs.max():g}): the engine's weights are "
-            "broken, or its precision is"
-        )
-    return logprobs
+            f"TensorRT-LLM: the answer to prompt {job.prompt}, sample {job.sample}, has {len(token_ids)} tokens and "
+            f"{len(entries)} logprobs that don't belong to them ({type(error).__name__} {error})"
+        ) from error

@@ -28,7 +28,9 @@ TORN = (
 class EngineWeights:
     """The weights of a running engine. `engine` is the executor's loop."""
 
-    def __init__(self, engine: Any, architecture: Architecture, *, dtype: torch.dtype | None, bucket_bytes: int) -> None:
+    def __init__(
+        self, engine: Any, architecture: Architecture, *, dtype: torch.dtype | None, bucket_bytes: int
+    ) -> None:
         self._engine, self._dtype, self._bucket_bytes = engine, dtype, bucket_bytes
         self._shapes = {part.name: part.shape for part in hf_parts(weight_map(architecture))}
         self._optional = ["lm_head.weight"] if architecture.tied_embeddings else []
@@ -36,7 +38,7 @@ class EngineWeights:
 
     @torch.no_grad()
     def load(self, stream: Iterable[tuple[str, Tensor]]) -> None:
-        """All of `stream`, to its end, while the engine's loop stands still; then caches of the old weights are dropped.
+        """All of `stream`, to its end, while the engine's loop stands still; then caches of old weights are dropped.
 
         Raises:
             WeightsError: tensors were missing, unknown or of another shape; all of them are listed. Those that came
@@ -46,7 +48,7 @@ class EngineWeights:
         if self._is_torn:
             raise RolloutError(TORN)
         with self._engine.control_action():
-            self._take(fitting(self._shapes | self._tied(), stream, optional=self._optional))
+            self._take(fitting({**self._shapes, **self._tied()}, stream, optional=self._optional))
 
     def reset_prefix_cache(self) -> None:
         """Forget what was computed for prompts that may come again."""

@@ -7,6 +7,8 @@ from functools import cache
 from itertools import count
 from typing import Any
 
+from transformers import AutoTokenizer
+
 from tensorrt_llm import version
 from tensorrt_llm._torch import model as torch_model
 from tensorrt_llm._torch import virtual_memory
@@ -14,7 +16,6 @@ from tensorrt_llm._torch.py_executor import PyExecutor, make_request
 from tensorrt_llm.executor.result import RequestOutput
 from tensorrt_llm.llmapi.llm_args import LoadFormat, TorchLlmArgs
 from tensorrt_llm.sampling_params import SamplingParams
-from transformers import AutoTokenizer
 
 
 @cache

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 from tensorrt_llm import version
 
 
-class LogprobMode(str, Enum):
+class LogprobMode(StrEnum):
     RAW = "raw"
     PROCESSED = "processed"
 

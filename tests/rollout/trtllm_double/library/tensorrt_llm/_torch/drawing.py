@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
+
 from tensorrt_llm import version
 from tensorrt_llm.executor.result import Logprob
-from torch import Tensor
 
 # TorchSampler's: made once for all requests of a process.
 _shared = torch.Generator().manual_seed(42)

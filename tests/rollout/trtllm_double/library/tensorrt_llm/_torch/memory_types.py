@@ -1,11 +1,11 @@
 """Tags of what can be given back."""
 
-from enum import Enum
+from enum import StrEnum
 
 from tensorrt_llm import version
 
 
-class _Tag(str, Enum):
+class _Tag(StrEnum):
     def __str__(self) -> str:
         return str(self.value)
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from tensorrt_llm import version
-from tensorrt_llm._torch import virtual_memory
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
+
+from tensorrt_llm import version
+from tensorrt_llm._torch import virtual_memory
 
 DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
 

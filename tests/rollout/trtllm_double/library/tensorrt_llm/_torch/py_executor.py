@@ -15,11 +15,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from torch import Tensor
+
 from tensorrt_llm import version
 from tensorrt_llm._torch import virtual_memory
 from tensorrt_llm._torch.drawing import draw, generator_of, told
 from tensorrt_llm.executor.result import CompletionOutput
-from torch import Tensor
 
 LONGEST_WAIT_SECONDS = 120.0
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
 from tensorrt_llm import version
 
 
@@ -39,7 +40,7 @@ class CudaGraphConfig(Strict):
         return self
 
 
-class CapacitySchedulerPolicy(str, Enum):
+class CapacitySchedulerPolicy(StrEnum):
     MAX_UTILIZATION = "MAX_UTILIZATION"
     GUARANTEED_NO_EVICT = "GUARANTEED_NO_EVICT"
 
