@@ -102,9 +102,7 @@ class TensorRTLLMEngine:
             }
         )
         executor = self._llm._executor
-        self._weights = EngineWeights(
-            executor.engine, architecture, dtype=DTYPES[dtype], bucket_bytes=refit_bucket_mib << 20
-        )
+        self._weights = EngineWeights(executor.engine, architecture, DTYPES[dtype], refit_bucket_mib << 20)
         self._memory = EngineMemory(library, executor, releases)
         self._loaded, self._has_said = False, set[SamplingParams]()
         log.info("rollouts are made by TensorRT-LLM %s in this process, %s, %s", library.version, dtype, sampler)

@@ -28,9 +28,7 @@ TORN = (
 class EngineWeights:
     """The weights of a running engine. `engine` is the executor's loop."""
 
-    def __init__(
-        self, engine: Any, architecture: Architecture, *, dtype: torch.dtype | None, bucket_bytes: int
-    ) -> None:
+    def __init__(self, engine: Any, architecture: Architecture, dtype: torch.dtype, bucket_bytes: int) -> None:
         self._engine, self._dtype, self._bucket_bytes = engine, dtype, bucket_bytes
         self._shapes = {part.name: part.shape for part in hf_parts(weight_map(architecture))}
         self._optional = ["lm_head.weight"] if architecture.tied_embeddings else []
@@ -90,7 +88,7 @@ class EngineWeights:
         for name, tensor in tensors:
             if name in self._optional:
                 continue  # the same tensor as the embeddings
-            taken = tensor if self._dtype is None else tensor.to(self._dtype)
+            taken = tensor.to(self._dtype)
             if bucket and size + taken.nbytes > self._bucket_bytes:
                 yield bucket
                 bucket, size = {}, 0
