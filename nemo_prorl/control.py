@@ -121,7 +121,7 @@ def time_limit(
     return reason
 
 
-def until_asked(items: Iterator[T], reason: StopReason) -> Iterator[T]:
+def until_asked(items: Iterator[T], reason: StopReason) -> Generator[T, None, None]:
     """`items`, closed as soon as this rank is asked to stop.
 
     Raises:

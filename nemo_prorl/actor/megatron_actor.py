@@ -184,5 +184,6 @@ class _LossOfRows:
             sampler_logprobs_BT=rows_if_known(self._batch.sampler_logprobs_BT),
             mask_BT=rows(self._batch.response_mask_BT),
             base_logprobs_BT=rows_if_known(self._batch.base_logprobs_BT),
+            fresh_rows_B=None if self._batch.fresh_B is None else self._batch.fresh_B[indices].to(device),
             rows_of_domain=dict(zip(DOMAINS, self._domains_DB[:, indices].to(device), strict=True)),
         )

@@ -105,12 +105,3 @@ def _of_domain(name: str, domain: str) -> str:
     """
     place, _, last = name.rpartition("/")
     return f"{place}/{domain}/{last}"
-
-
-@torch.no_grad()
-def correction_weights(weight_BT: Tensor, mask_BT: Tensor, max_weight: float) -> dict[str, Metric]:
-    """What the sampler correction did: mean weight (healthy: near 1) and share of truncated tokens."""
-    return {
-        "policy/correction_weight": token_mean(weight_BT, mask_BT),
-        "policy/correction_clipped_fraction": token_mean((weight_BT >= max_weight).float(), mask_BT),
-    }

@@ -37,6 +37,13 @@ def sampler_mismatch(policy_logp_BT: Tensor, sampler_logp_BT: Tensor, mask_BT: T
     }
 
 
+@torch.no_grad()
+def staleness(policy_logp_BT: Tensor, sampler_logp_BT: Tensor, stale_BT: Tensor) -> dict[str, Metric]:
+    """How far the policy has moved since tokens were sampled that have waited since an earlier step: KL, nats."""
+    policy_BT, sampler_BT = masked(policy_logp_BT, stale_BT), masked(sampler_logp_BT, stale_BT)
+    return {"policy/stale_kl": token_mean(k3(sampler_BT, policy_BT), stale_BT)}
+
+
 @dataclass(frozen=True)
 class Mismatch:
     """The figures of `sampler_mismatch`, whole: over all microbatches and ranks that they are of.

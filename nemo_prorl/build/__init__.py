@@ -17,6 +17,7 @@ from nemo_prorl.actor.export import Export
 from nemo_prorl.actor.megatron_actor import MegatronActor
 from nemo_prorl.actor.reference import ReferencePolicy
 from nemo_prorl.algorithm.advantage import ADVANTAGES
+from nemo_prorl.algorithm.correction import CORRECTIONS
 from nemo_prorl.algorithm.objective import OBJECTIVES
 from nemo_prorl.algorithm.policy_loss import PolicyLoss
 from nemo_prorl.algorithm.reduction import AGGREGATIONS
@@ -216,7 +217,9 @@ def loss_from(loss: LossConfig) -> PolicyLoss:
         kl_weight=0.0,
         kl_value=loss.kl.value,
         kl_gradient=loss.kl.gradient or loss.kl.value,
-        correction_max_weight=correction.max_weight if correction.enabled else None,
+        correction=None
+        if correction is None
+        else configured(as_knobs(correction), CORRECTIONS, "loss.sampler_correction"),
     )
 
 

@@ -125,11 +125,6 @@ class KLConfig(Closed):
     )
 
 
-class CorrectionConfig(Closed):
-    enabled: bool = Field(False, description="weigh tokens by policy/sampler probability, truncated (TIS)")
-    max_weight: float = Field(2.0, gt=0)
-
-
 class LossConfig(Closed):
     advantage: Choice = Field(
         Choice(name="group_relative"), description="how rewards are compared: within a group, or with the step's spread"
@@ -137,7 +132,12 @@ class LossConfig(Closed):
     objective: Choice = Choice(name="clip_higher")
     aggregation: Choice = Choice(name="token_mean")
     kl: KLConfig = KLConfig()
-    sampler_correction: CorrectionConfig = CorrectionConfig()
+    sampler_correction: Choice | None = Field(
+        None,
+        examples=["{name: token_tis}"],
+        description="weigh tokens by policy/sampler probability where the sampler isn't quite the policy: token_tis "
+        "(truncated), icepop (two-sided), sequence_mask; null: no correction",
+    )
 
 
 class SamplingBudgetConfig(Closed):
@@ -151,6 +151,12 @@ class SamplingBudgetConfig(Closed):
     oversample: float = Field(
         1.0, ge=1, description="prompts drawn in a round, as a multiple of the groups still missing"
     )
+    surplus: Literal["abort", "carry"] = Field(
+        "abort",
+        description="groups beyond those that a step needs: given up as soon as enough teach, or finished and carried "
+        "to the next step, whose policy they aren't quite (needs loss.sampler_correction)",
+    )
+    max_steps_waited: int = Field(1, ge=1, description="a carried group that is older is dropped")
 
 
 class CheckpointConfig(Closed):
@@ -219,6 +225,20 @@ class ProRLConfig(Closed):
             raise ValueError(
                 f"validation.pass_at_k asks for k={beyond}, more than the {most} samples of any set; raise "
                 "validation.samples_per_prompt, or leave them out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _carried_groups_are_corrected(self) -> ProRLConfig:
+        if self.sampling.surplus == "carry" and self.loss.sampler_correction is None:
+            raise ValueError(
+                "sampling.surplus=carry trains on groups of an older policy, which takes a correction; set "
+                "loss.sampler_correction.name=token_tis, or sampling.surplus=abort"
+            )
+        if self.sampling.surplus == "carry" and not self.sampling.drop_equal_groups:
+            raise ValueError(
+                "sampling.surplus=carry has nothing to carry where every group is trained on "
+                "(sampling.drop_equal_groups=false); set one of the two otherwise"
             )
         return self
 

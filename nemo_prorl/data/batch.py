@@ -28,6 +28,7 @@ class RolloutBatch:
     temperature          at which the responses were sampled; every logprob is taken at it
     domains_B            domain of each row, for metrics by domain
     sampler_logprobs_BT  float32, as the rollout engine reported them; None when it doesn't know them
+    fresh_B              bool, rows that this step's policy sampled, where others may have waited; None: all rows
     advantages_BT, old_logprobs_BT, reference_logprobs_BT, base_logprobs_BT
                          float32, added by `with_` as the step goes on; base: of the model that the run started from
     """
@@ -39,6 +40,7 @@ class RolloutBatch:
     temperature: float
     domains_B: tuple[str, ...]
     sampler_logprobs_BT: Tensor | None = None
+    fresh_B: Tensor | None = None
     advantages_BT: Tensor | None = None
     old_logprobs_BT: Tensor | None = None
     reference_logprobs_BT: Tensor | None = None
@@ -49,9 +51,10 @@ class RolloutBatch:
         G, N = self.rewards_GN.shape
         if G * N != B or len(self.domains_B) != B:
             raise ShapeError(f"RolloutBatch: {G} groups of {N}, {len(self.domains_B)} domains, but {B} rows of tokens")
-        for name in ("prompt_lengths_B", "lengths_B"):
-            if getattr(self, name).shape != (B,):
-                raise ShapeError(f"RolloutBatch.{name} is {tuple(getattr(self, name).shape)}, expected {(B,)}")
+        for name in ("prompt_lengths_B", "lengths_B", "fresh_B"):
+            value = getattr(self, name)
+            if value is not None and value.shape != (B,):
+                raise ShapeError(f"RolloutBatch.{name} is {tuple(value.shape)}, expected {(B,)}")
         if not bool(((self.prompt_lengths_B > 0) & (self.prompt_lengths_B < self.lengths_B)).all()):
             raise ShapeError("RolloutBatch: every row needs a prompt and a response of at least one token each")
         if int(self.lengths_B.max()) > S:
@@ -87,6 +90,7 @@ class RolloutBatch:
             temperature=temperature,
             domains_B=tuple(prompt.domain for prompt, _ in rows),
             sampler_logprobs_BT=sampler_BT if known else None,
+            fresh_B=_fresh(groups),
         )
 
     @property
@@ -134,3 +138,10 @@ class RolloutBatch:
             elif field.name.endswith("_B") and isinstance(value, Tensor):
                 picked[field.name] = value[index]
         return RolloutBatch(**picked)
+
+
+def _fresh(groups: Sequence[Group]) -> Tensor | None:
+    """bool [B]; None where no group may have waited."""
+    if all(group.steps_waited is None for group in groups):
+        return None
+    return torch.tensor([not group.steps_waited for group in groups for _ in group.completions])

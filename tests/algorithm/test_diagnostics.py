@@ -100,13 +100,6 @@ def test_the_kl_share_is_taken_token_by_token():
     assert_close(values(metrics), {"kl/reference": 2.0, "kl/loss_share": 1.25 / 3})
 
 
-def test_correction_weights_by_hand():
-    metrics = diagnostics.correction_weights(
-        torch.tensor([[0.5, 1.0, 2.0, 2.0]]), torch.tensor([[True, True, True, False]]), 2.0
-    )
-    assert_close(values(metrics), {"policy/correction_weight": 3.5 / 3, "policy/correction_clipped_fraction": 1 / 3})
-
-
 def test_a_diagnostic_has_no_gradient():
     logp = (-torch.rand(2, 3)).requires_grad_()
     metrics = diagnostics.policy_step(logp, logp.detach(), -logp, everywhere(logp))

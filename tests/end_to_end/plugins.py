@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from nemo_prorl.algorithm.objective import clip_higher
@@ -44,3 +45,26 @@ class Unhurried(TransformersEngine):
         for sampled in super().generate(prompts, sampling):
             yield sampled
             time.sleep(0.02)
+
+
+class Forgetful(TransformersEngine):
+    """Takes one tensor at the first refit and never again, as an engine does that skips a name it doesn't know."""
+
+    FORGOTTEN = "model.layers.0.mlp.down_proj.weight"
+
+    def __init__(
+        self, model_path: Any, tokenizer: Any, device: Any, *, max_batch_sequences: int = 128, refits_before: int = 1
+    ) -> None:
+        super().__init__(model_path, tokenizer, device, max_batch_sequences=max_batch_sequences)
+        self._refits_left, self._kept = refits_before, torch.empty(0)
+
+    def load_weights(self, stream: Iterable[tuple[str, Tensor]]) -> None:
+        super().load_weights(
+            (name, self._as_kept(tensor) if name == self.FORGOTTEN else tensor) for name, tensor in stream
+        )
+        self._refits_left -= 1
+
+    def _as_kept(self, tensor: Tensor) -> Tensor:
+        if self._refits_left > 0:
+            self._kept = tensor.clone()
+        return self._kept if len(self._kept) else torch.zeros_like(tensor)

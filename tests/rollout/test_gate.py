@@ -32,9 +32,7 @@ TENSORS = (
 @pytest.fixture(scope="module")
 def policy(tmp_path_factory):
     """A model as decided as a trained one, and the weights that another such model has."""
-    folders = [
-        tiny_hf_folder(tmp_path_factory.mktemp("model"), tied=False, seed=seed, scale=0.3) for seed in range(2)
-    ]
+    folders = [tiny_hf_folder(tmp_path_factory.mktemp("model"), tied=False, seed=seed, scale=0.3) for seed in range(2)]
     return folders[0], *(load_file(folder / "model.safetensors") for folder in folders)
 
 
@@ -110,7 +108,7 @@ def test_logprobs_of_another_temperature_are_caught(policy):
 
 
 def test_the_message_has_figures_causes_and_what_to_do(policy):
-    folder, weights, other = policy
+    folder, _, other = policy
     with pytest.raises(RolloutError) as refused:
         gate(folder, other, limit=1.03).check(STAGE, 7)
     said = str(refused.value)
@@ -152,7 +150,7 @@ def test_its_turn_comes_every_so_many_steps_and_its_figures_are_metrics(policy):
 
 
 def test_it_can_be_switched_off(policy):
-    folder, weights, other = policy
+    folder, _, other = policy
     closed = gate(folder, other, enabled=False, every_steps=1)
     closed.at_start(STAGE, 0)
     assert closed.look(STAGE, 1) == {}
