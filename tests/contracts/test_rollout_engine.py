@@ -8,12 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from nemo_prorl.data.prompt import Prompt
 from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.data.tokenizer import Tokenizer
 from nemo_prorl.errors import RolloutError, WeightsError
 from nemo_prorl.plugins import configured
 from nemo_prorl.rollout.engine import ROLLOUT_ENGINES, opened
+from tests.rollout import asked as asked_for
+from tests.rollout.asked import prompts, tokens
 from tests.rollout.completions_server import completions_server
 from tests.rollout.trtllm_double import doubled
 from tests.tiny_models import tiny_hf_folder
@@ -57,19 +58,8 @@ def make(folder, weights):
         yield make_engine
 
 
-def prompts(*lengths: int) -> list[Prompt]:
-    return [
-        Prompt(f"{i}-{length}", "math", "t", "s", (), tuple(range(20, 20 + length)), "math", {})
-        for i, length in enumerate(lengths)
-    ]
-
-
 def answers(engine, asked, sampling=SAMPLING):
-    return {(asked[p].uid, sample): completion for p, sample, completion in engine.generate(asked, sampling)}
-
-
-def tokens(completions):
-    return {place: completion.token_ids.tolist() for place, completion in completions.items()}
+    return asked_for.answers(engine, asked, sampling)
 
 
 def test_every_engine_of_the_table_is_held_to_the_contract():

@@ -71,7 +71,7 @@ class EngineMemory:
 
 def settle() -> None:
     """Wait for the GPU, and hand its allocator's free blocks back."""
-    gc.collect()
     if torch.cuda.is_available():
+        gc.collect()
         torch.cuda.synchronize()
         torch.cuda.empty_cache()

@@ -29,20 +29,27 @@ VERSIONS = ("1.2.1", "1.3.0rc7", "1.3.0rc21")
 
 
 @contextmanager
-def doubled(version: str = VERSIONS[0]) -> Iterator[ModuleType]:
-    """Inside, `import tensorrt_llm` gives the double, freshly imported; the environment is as before afterwards."""
+def installed(version: str = VERSIONS[0]) -> Iterator[None]:
+    """Inside, the double can be imported; the environment is as before afterwards."""
     before = dict(os.environ)
     _forget()
     sys.path.insert(0, str(LIBRARY))
     os.environ[VERSION] = version
-    os.environ["TLLM_WORKER_USE_SINGLE_PROCESS"] = "1"
     try:
-        yield importlib.import_module("tensorrt_llm")
+        yield
     finally:
         sys.path.remove(str(LIBRARY))
         os.environ.clear()
         os.environ.update(before)
         _forget()
+
+
+@contextmanager
+def doubled(version: str = VERSIONS[0]) -> Iterator[ModuleType]:
+    """Inside, `import tensorrt_llm` gives the double, freshly imported, whose LLMs run in this process."""
+    with installed(version):
+        os.environ["TLLM_WORKER_USE_SINGLE_PROCESS"] = "1"
+        yield importlib.import_module("tensorrt_llm")
 
 
 def environment_of_double(version: str = VERSIONS[0]) -> dict[str, str]:

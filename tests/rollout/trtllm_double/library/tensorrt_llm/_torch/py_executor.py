@@ -130,9 +130,10 @@ class PyExecutor:
     @torch.inference_mode()
     def _step(self) -> None:
         virtual_memory.check_is_here()
-        for request in [request for request in self._active if request.is_aborted or self.gives_up]:
-            self.gives_up -= not request.is_aborted
-            self._finish(request, "cancelled")
+        for request in list(self._active):
+            if request.is_aborted or self.gives_up > 0:
+                self.gives_up -= not request.is_aborted
+                self._finish(request, "cancelled")
         if not self._active:
             return
         for request, logits_V in zip(list(self._active), self._logits(), strict=True):
