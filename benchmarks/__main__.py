@@ -21,6 +21,7 @@ BENCHMARKS = {
     "costs": "benchmarks.costs:COSTS",  # of rows by their length, for sharing them out
     "levers": "benchmarks.levers:LEVERS",  # what trades memory for time
     "scaling": "benchmarks.scaling:SCALING",  # with tokens, vocabulary, group size, ranks
+    "refit": "benchmarks.refit:REFIT",  # a rollout engine from a model that ranks share
     "converters": "benchmarks.converters:CONVERTERS",  # against cp
 }
 

@@ -53,7 +53,8 @@ def test_ranks_agree_on_what_is_needed_in_whatever_order_they_find_out(seed):
         board.finish()
         return board.needed
 
-    wanted = [draw for draw, teach in enumerate(teaches) if teach][5] + 1
+    found = [draw for draw, teach in enumerate(teaches) if teach]
+    wanted = found[5] + 1 if len(found) >= 6 else 20
     assert on_ranks(3, live) == [wanted] * 3
 
 
