@@ -74,5 +74,10 @@ def prepare_process(engine: Callable[..., RolloutEngine]) -> None:
     getattr(getattr(engine, "func", engine), "prepare_process", _nothing)()
 
 
+def takes_weights(engine: RolloutEngine) -> bool:
+    """False of an engine that serves what it was started with: its `load_weights` only says so."""
+    return getattr(engine, "takes_weights", True)
+
+
 def _nothing() -> None:
     pass

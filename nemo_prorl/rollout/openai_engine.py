@@ -41,6 +41,8 @@ class OpenAIEngine:
     first_wait_seconds  before the second attempt; doubled each time
     """
 
+    takes_weights = False
+
     def __init__(
         self,
         model_path: str | Path,
