@@ -47,9 +47,8 @@ def json_server(
             try:
                 time.sleep(say.seconds)
                 self.send_response(say.status)
-                for name, value in say.headers.items():
+                for name, value in {"Content-Length": str(len(say.body)), **say.headers}.items():
                     self.send_header(name, value)
-                self.send_header("Content-Length", str(len(say.body)))
                 self.end_headers()
                 step = 1 if say.drip_seconds else max(len(say.body), 1)
                 for start in range(0, len(say.body), step):

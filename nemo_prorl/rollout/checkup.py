@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
@@ -21,6 +20,7 @@ from nemo_prorl.data.batch import RolloutBatch
 from nemo_prorl.data.prompt import Prompt
 from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.data.trajectory import Group
+from nemo_prorl.rollout.copies import IMPROBABLE, log_chance_of_copies
 from nemo_prorl.rollout.engine import RolloutEngine, takes_weights
 from nemo_prorl.rollout.gate import Score, answers, compared_by_rank, mismatch_of
 from nemo_prorl.world import World, gather_or_raise
@@ -31,7 +31,6 @@ State = Literal["good", "failed", "unseen"]
 
 SHARP = 1e-4  # a temperature at which a token has all the probability if its logit is the largest by a thousandth
 LARGEST_BY_FAR = -math.log(2) - 1e-3  # logprob at SHARP of a token that no other beats; ties share
-IMPROBABLE = math.log(1e-6)
 GREEDY_SHARE = 0.98  # of tokens; kernels that round otherwise decide close calls otherwise
 FIRST_CHANGE, CHANGES = 0.05, 6  # relative, doubled until a policy differs enough for the gate
 
@@ -173,8 +172,9 @@ class Checkup:
         if log_chance > IMPROBABLE:
             return Finding("seeds", "good", said)
         advice = (
-            f"So many copies come by chance once in 10^{-log_chance / math.log(10):.0f} times: samples share a random "
-            "stream. The engine must draw by each request's seed; TensorRT-LLM 1.2 does by rollout.sampler=TRTLLMSampler."
+            f"So many copies come by chance once in 10^{-log_chance / math.log(10):.0f} times: samples share a "
+            "random stream. The engine must draw by each request's seed; TensorRT-LLM 1.2 does with "
+            "rollout.sampler=TRTLLMSampler."
         )
         return Finding("seeds", "failed", said, advice)
 
@@ -284,19 +284,6 @@ class Checkup:
         began = time.perf_counter()
         value = do()
         return value, max(time.perf_counter() - began, 1e-9)
-
-
-def log_chance_of_copies(samples: Sequence[tuple[tuple[int, ...], float]]) -> float:
-    """An upper bound of the log of the chance that so many of these samples are equal; 0 when none are.
-
-    `samples`: tokens and their log probability, of one prompt. k equal ones among n: C(n, k) p^(k-1).
-
-    >>> round(log_chance_of_copies([((1,), -2.0), ((1,), -2.0), ((2,), -1.0)]), 4)  # log 3 - 2
-    -0.9014
-    """
-    counts, logprobs = Counter(ids for ids, _ in samples), dict(samples)
-    terms = [math.log(math.comb(len(samples), k)) + (k - 1) * logprobs[ids] for ids, k in counts.items() if k > 1]
-    return min(0.0, sum(terms))
 
 
 def used_memory() -> int | None:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from nemo_prorl.cli import main
 from nemo_prorl.errors import ConfigError, RolloutError
-from nemo_prorl.rollout.checkup import IMPROBABLE, log_chance_of_copies
+from nemo_prorl.rollout.copies import IMPROBABLE, log_chance_of_copies
 from tests.end_to_end.conftest import make_babbler
 from tests.end_to_end.forked import Forked
 from tests.rollout.completions_server import completions_server
