@@ -30,7 +30,7 @@ def shaken(weights, seed=1):
 def test_a_refit_is_whole_and_forgets_old_prompts(version, start, weights):
     """Weights count once they were processed; a prompt that was read before is read again with the new ones."""
     with doubled(version):
-        engine, fresh = start(), start(load=False)
+        fresh, engine = start(load=False, releases="nothing"), start()  # memory is freed for a whole process
         answers(engine, prompts(3))
         engine.load_weights(shaken(weights).items())
         fresh.load_weights(shaken(weights).items())
@@ -42,7 +42,7 @@ def test_a_refit_is_whole_and_forgets_old_prompts(version, start, weights):
 
 def test_old_prompts_would_be_remembered(library, start, weights):
     """The trap of the test above: the prefix cache outlives the weights."""
-    engine, fresh = start(), start(load=False)
+    fresh, engine = start(load=False, releases="nothing"), start()
     answers(engine, prompts(3))
     loop_of(engine).reset_prefix_cache = lambda: None
     engine.load_weights(shaken(weights).items())
@@ -63,7 +63,8 @@ def test_weights_come_in_buckets_and_a_large_tensor_alone(library, tmp_path, tok
 def test_names_are_counted_since_the_library_skips_what_it_does_not_know(library, folder, weights, start):
     bare = library.LLM(str(folder))
     model, loader = bare._executor.engine.model_engine.model, bare._executor.engine.model_engine.model_loader
-    loader.reload(model, {"model.layers.0.self_attn.q_porj.weight": torch.zeros(32, 32)}, allow_partial_loading=True)
+    with bare._executor.engine.control_action():
+        loader.reload(model, {"model.layers.0.self_attn.q_porj.weight": torch.zeros(3)}, allow_partial_loading=True)
     bare.shutdown()
     engine = start()
     misspelled = {name.replace("q_proj", "q_porj"): tensor for name, tensor in weights.items()}
@@ -82,6 +83,25 @@ def test_untied_models_need_their_output_layer_and_tied_ones_do_not(library, tmp
     with pytest.raises(WeightsError, match=r"1 missing: lm_head.weight"):
         start(untied, load=False).load_weights((n, t) for n, t in own.items() if n != "lm_head.weight")
     start(load=False).load_weights([*weights.items(), ("lm_head.weight", weights["model.embed_tokens.weight"])])
+
+
+def test_a_refit_waits_for_answers_under_way(library, folder, weights, start):
+    """Under a running loop an answer would be of two policies."""
+    bare = library.LLM(str(folder))
+    engine = bare._executor.engine
+    with pytest.raises(RuntimeError, match="while its loop runs"):
+        engine.model_engine.model_loader.reload(engine.model_engine.model, {}, allow_partial_loading=True)
+    bare.shutdown()
+    ours = start()
+    sampled = ours.generate(prompts(3), replace(SAMPLING, samples_per_prompt=16))
+    first = next(sampled)
+    ours.load_weights(shaken(weights).items())
+    of_old_weights = [first, *sampled]
+    ours.load_weights(weights.items())
+    again = answers(ours, prompts(3), replace(SAMPLING, samples_per_prompt=16))
+    assert {s.sample: s.completion.token_ids.tolist() for s in of_old_weights} == {
+        sample: completion.token_ids.tolist() for (_, sample), completion in again.items()
+    }
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -203,3 +223,9 @@ def test_answers_come_while_others_are_under_way(library, start):
     next(sampled)
     assert loop_of(engine)._active
     sampled.close()
+
+
+def test_before_its_first_refit_an_engine_has_weights_that_mean_nothing(library, folder, weights, start):
+    """The folder's own would hide a tensor that never comes, until the policy has moved away from them."""
+    held = dict(loop_of(start(load=False)).model_engine.model.named_parameters())
+    assert not any(torch.equal(held[name], tensor) for name, tensor in weights.items() if "norm" not in name)

@@ -105,6 +105,7 @@ class TensorRTLLMEngine:
         self._weights = EngineWeights(executor.engine, architecture, DTYPES[dtype], refit_bucket_mib << 20)
         self._memory = EngineMemory(library, executor, releases)
         self._loaded, self._has_said = False, set[SamplingParams]()
+        self._memory.free()  # the trainer is still to be made
         log.info("rollouts are made by TensorRT-LLM %s in this process, %s, %s", library.version, dtype, sampler)
 
     def load_weights(self, stream: Iterable[tuple[str, Tensor]]) -> None:

@@ -46,8 +46,10 @@ class GenerationExecutorWorker:
             block_reuse=args.kv_cache_config.enable_block_reuse,
         )
         if self._can_sleep:
-            virtual_memory.own("kv_cache", self.engine.lose_cache, is_kept=False)
-            virtual_memory.own("model_weights" if version.HAS_SLEEP_CONFIG else "model", lambda: None, is_kept=True)
+            still, weights = self.engine.stands_still, "model_weights" if version.HAS_SLEEP_CONFIG else "model"
+            virtual_memory.own("kv_cache", self.engine.lose_cache, is_kept=False, stands_still=still)
+            virtual_memory.own(weights, lambda: None, is_kept=True, stands_still=still)
+        loader.stands_still = self.engine.stands_still
 
     def shutdown(self) -> None:
         self.engine.shutdown()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -85,6 +85,7 @@ class _Hooks:
 
 class _Loader:
     fails_at: str | None = None  # the double's own: a name at which a reload fails
+    stands_still: Callable[[], bool] = staticmethod(lambda: False)  # and whether the executor's loop does
 
     def __init__(self, folder: str, load_format: str) -> None:
         self._load_format = load_format
@@ -94,6 +95,8 @@ class _Loader:
         """Copies what it knows. What it doesn't know it skips without a word, if part of a model may come."""
         if self._load_format not in ("auto", "dummy"):
             raise RuntimeError("the model was not loaded in a way that has a weight mapper")
+        if not self.stands_still():
+            raise RuntimeError("the weights of a model change while its loop runs")
         for tag in ("model", "model_weights"):
             if virtual_memory.has_been_freed(tag):
                 raise RuntimeError("CUDA error: an illegal memory access was encountered (weights)")

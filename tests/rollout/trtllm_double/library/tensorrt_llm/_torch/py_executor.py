@@ -79,6 +79,9 @@ class PyExecutor:
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: not self._stands, LONGEST_WAIT_SECONDS)
 
+    def stands_still(self) -> bool:
+        return self._stands
+
     def reset_prefix_cache(self) -> None:
         virtual_memory.events.append("reset_prefix_cache")
         self._prefixes.clear()

@@ -20,15 +20,16 @@ events: list[str] = []
 class _Owner(NamedTuple):
     lose: Callable[[], None]
     is_kept: bool
+    stands_still: Callable[[], bool]
 
 
 _owners: dict[str, _Owner] = {}
 _freed: set[str] = set()
 
 
-def own(tag: str, lose: Callable[[], None], *, is_kept: bool) -> None:
+def own(tag: str, lose: Callable[[], None], *, is_kept: bool, stands_still: Callable[[], bool]) -> None:
     """What is allocated under a tag, for an LLM that may sleep. `lose` makes its content worthless."""
-    _owners[tag] = _Owner(lose, is_kept)
+    _owners[tag] = _Owner(lose, is_kept, stands_still)
 
 
 def check_is_here() -> None:
@@ -52,6 +53,8 @@ def _set(tag: str, *, freed: bool) -> int:
     kind = _Types(tag)  # ValueError for what isn't a tag
     if tag not in _owners:
         return 0
+    if not _owners[tag].stands_still():
+        raise RuntimeError("memory of a running loop")
     if freed:
         _freed.add(tag)
         if not _owners[tag].is_kept:
