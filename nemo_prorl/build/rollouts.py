@@ -9,15 +9,13 @@ from pathlib import Path
 
 from nemo_prorl.actor.interface import PolicyActor
 from nemo_prorl.actor.phases import inference_phase
-from nemo_prorl.config.choice import as_knobs
 from nemo_prorl.config.schema import ProRLConfig
 from nemo_prorl.control import StopReason
 from nemo_prorl.data.mixture import Mixture
 from nemo_prorl.megatron.microbatch import packer_of
 from nemo_prorl.megatron.model import PolicyModel
-from nemo_prorl.plugins import configured
 from nemo_prorl.rollout.collector import Collector
-from nemo_prorl.rollout.engine import ROLLOUT_ENGINES, RolloutEngine, prepare_process
+from nemo_prorl.rollout.engine import RolloutEngine, chosen_engine
 from nemo_prorl.rollout.gate import MismatchGate
 from nemo_prorl.verifiers.pool import VerifierPool
 from nemo_prorl.weights.estimate import training_cost
@@ -65,7 +63,5 @@ def gate_from(
 
 
 def rollout_maker(config: ProRLConfig) -> Callable[..., RolloutEngine]:
-    """What makes the rollout engine. Its process is set up already: before torch looks for a GPU."""
-    make: Callable[..., RolloutEngine] = configured(as_knobs(config.rollout), ROLLOUT_ENGINES, "rollout")
-    prepare_process(make)
-    return partial(make, model_path=Path(config.model.path))
+    """What makes the rollout engine, before torch has looked for a GPU."""
+    return partial(chosen_engine(config.rollout), model_path=Path(config.model.path))

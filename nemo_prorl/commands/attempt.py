@@ -15,10 +15,16 @@ def attempt(command: Literal["train", "sft"], arguments: list[str], opens: str) 
     """
     with StopSignals() as signals:
         from nemo_prorl.config.load import load_config
+        from nemo_prorl.config.schema import ProRLConfig
         from nemo_prorl.telemetry.run import open_run
 
         config = load_config(command, arguments)
         with open_run(config, signals) as run:
+            if isinstance(config, ProRLConfig):
+                from nemo_prorl.rollout.engine import chosen_engine
+
+                chosen_engine(config.rollout)  # which sets the process up, before Megatron sees a GPU
+
             from nemo_prorl import build
             from nemo_prorl.commands.choices import check_choices
 

@@ -36,6 +36,10 @@ def rollout(options: argparse.Namespace) -> int:
     if options.samples < 2 or options.response_tokens < 1:
         raise ConfigError("--samples must be 2 or more, --response-tokens 1 or more")
     config = load_config("train", options.settings)
+    from nemo_prorl.rollout.engine import chosen_engine
+
+    chosen_engine(config.rollout)  # which sets the process up, before Megatron sees a GPU
+
     from nemo_prorl.build.doctor import rollout_checkup
 
     findings: list[Finding] = []

@@ -12,9 +12,11 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
+from nemo_prorl.config.choice import Choice, as_knobs
 from nemo_prorl.data.prompt import Prompt
 from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.data.trajectory import Completion
+from nemo_prorl.plugins import configured
 
 ROLLOUT_ENGINES = {
     "native": "nemo_prorl.rollout.native.engine:native_or_transformers",  # CPU, the default there
@@ -69,9 +71,17 @@ def opened(engine: RolloutEngine) -> Iterator[RolloutEngine]:
         getattr(engine, "close", _nothing)()
 
 
-def prepare_process(engine: Callable[..., RolloutEngine]) -> None:
-    """Before torch looks for a GPU: let an engine set up its process, by the `prepare_process` of its class."""
-    getattr(getattr(engine, "func", engine), "prepare_process", _nothing)()
+def chosen_engine(choice: Choice) -> Callable[..., RolloutEngine]:
+    """What makes the engine that a config chooses; this process is set up for it by the `prepare_process` of its class.
+
+    To be called before anything that looks for a GPU is imported: which ones a process sees is settled by then.
+
+    Raises:
+        ConfigError: there is no such engine, or a knob of it is wrong.
+    """
+    make: Callable[..., RolloutEngine] = configured(as_knobs(choice), ROLLOUT_ENGINES, "rollout")
+    getattr(getattr(make, "func", make), "prepare_process", _nothing)()
+    return make
 
 
 def takes_weights(engine: RolloutEngine) -> bool:

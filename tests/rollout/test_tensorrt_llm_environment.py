@@ -5,7 +5,7 @@ import importlib
 import pytest
 
 from nemo_prorl.errors import ConfigError, RolloutError
-from nemo_prorl.rollout.tensorrt_llm.environment import alone, hidden, lasting, prepare
+from nemo_prorl.rollout.tensorrt_llm.environment import alone, check_one_gpu, hidden, lasting, prepare
 from nemo_prorl.rollout.tensorrt_llm.library import Library
 from tests.rollout.trtllm_double import doubled, installed
 
@@ -25,6 +25,14 @@ def test_a_gpu_that_a_launcher_has_chosen_stays():
 def test_more_ranks_than_gpus_are_refused_with_numbers():
     with pytest.raises(ConfigError, match=r"shows 2 GPUs, and this is rank 2 .*start fewer ranks"):
         lasting({"LOCAL_RANK": "2", "CUDA_VISIBLE_DEVICES": "0,1"})
+
+
+def test_a_process_that_sees_several_gpus_all_the_same_is_refused():
+    """CUDA reads the variable once: something may have begun it before."""
+    check_one_gpu(0)
+    check_one_gpu(1)
+    with pytest.raises(RolloutError, match=r"sees 8 GPUs.*CUDA began in it before.*srun --gpus-per-task=1"):
+        check_one_gpu(8)
 
 
 def test_ranks_compile_kernels_into_folders_of_their_own():

@@ -101,9 +101,8 @@ class TensorRTLLMEngine:
                 "cuda_graph_config": _graph_config(library, max_batch_sequences) if cuda_graphs else None,
             }
         )
-        executor = self._llm._executor
-        self._weights = EngineWeights(executor.engine, architecture, DTYPES[dtype], refit_bucket_mib << 20)
-        self._memory = EngineMemory(library, executor, releases)
+        self._weights = EngineWeights(self._llm._executor.engine, architecture, DTYPES[dtype], refit_bucket_mib << 20)
+        self._memory = EngineMemory(library, self._llm._executor, releases)
         self._loaded, self._has_said = False, set[SamplingParams]()
         self._memory.free()  # the trainer is still to be made
         log.info("rollouts are made by TensorRT-LLM %s in this process, %s, %s", library.version, dtype, sampler)

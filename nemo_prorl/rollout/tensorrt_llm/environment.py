@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nemo_prorl.data.kept import cache_folder
-from nemo_prorl.errors import ConfigError
+from nemo_prorl.errors import ConfigError, RolloutError
 from nemo_prorl.world import local_rank_from_environment
 
 IN_PROCESS = "TLLM_WORKER_USE_SINGLE_PROCESS"
@@ -52,6 +52,20 @@ def alone(environment: MutableMapping[str, str] = os.environ) -> Iterator[None]:
         yield
     finally:
         environment.update(away)
+
+
+def check_one_gpu(count: int) -> None:
+    """`count`: GPUs that this process sees.
+
+    Raises:
+        RolloutError: they are several, so the variable came too late: CUDA reads it once, when it begins.
+    """
+    if count > 1:
+        raise RolloutError(
+            f"rollout=tensorrt_llm: this process sees {count} GPUs and would take the first, as every rank of its host "
+            f"does. CUDA began in it before {VISIBLE} could be set; set it where ranks are started, to one GPU for "
+            "each (srun --gpus-per-task=1, or a script that exports it by LOCAL_RANK)"
+        )
 
 
 def prepare(environment: MutableMapping[str, str] = os.environ) -> None:

@@ -6,8 +6,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+import torch
+
 from nemo_prorl.errors import RolloutError
-from nemo_prorl.rollout.tensorrt_llm.environment import IN_PROCESS, alone
+from nemo_prorl.rollout.tensorrt_llm.environment import IN_PROCESS, alone, check_one_gpu
 
 # What an engine can do without, should a version not have it. Without one of the others it would be another engine.
 DISPENSABLE = frozenset({"sampler_type", "scheduler_config", "enable_chunked_prefill"})
@@ -29,8 +31,9 @@ class Library:
         """Import it, as a process of its own.
 
         Raises:
-            RolloutError: it isn't installed, or doesn't start.
+            RolloutError: it isn't installed, doesn't start, or would take another rank's GPU.
         """
+        check_one_gpu(torch.cuda.device_count())
         try:
             with alone():
                 import tensorrt_llm
