@@ -161,6 +161,21 @@ def test_memory_comes_back_in_order_weights_refit_cache(version, releases, start
         ]
 
 
+def test_memory_that_the_trainer_has_not_left_is_told_with_what_to_lower(library, start, weights, monkeypatch):
+    from tensorrt_llm._torch import virtual_memory
+
+    def full(*tags):
+        raise RuntimeError("CUDA out of memory")
+
+    engine = start(load=False)
+    monkeypatch.setattr(virtual_memory, "materialize_with_tag", full)
+    with pytest.raises(RolloutError, match=r"can't take memory for kv_cache: .*out of memory.*megatron\.offload"):
+        engine.load_weights(weights.items())
+    with pytest.raises(RolloutError, match="no weights"):
+        engine.generate(prompts(3), SAMPLING)
+    monkeypatch.undo()
+
+
 def test_prompts_are_forgotten_before_their_cache_is_freed(library, start):
     """The index of prompts outlives what it points to."""
     engine, seen = start(), len(events())

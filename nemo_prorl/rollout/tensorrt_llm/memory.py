@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import torch
 
+from nemo_prorl.errors import RolloutError
 from nemo_prorl.rollout.tensorrt_llm.library import Library
 
 log = logging.getLogger(__name__)
@@ -58,15 +59,25 @@ class EngineMemory:
     def _set(self, tags: Sequence[str], *, awake: bool) -> None:
         if not tags:
             return
-        if hasattr(self._executor, "sleep"):  # it sees to the loop by itself
-            (self._executor.wakeup if awake else self._executor.sleep)(list(tags))
-        else:
-            memory = self._library.virtual_memory()
-            with self._executor.engine.control_action():
-                settle()
-                (memory.materialize_with_tag if awake else memory.release_with_tag)(*tags)
-                settle()
+        try:
+            self._ask(list(tags), awake=awake)
+        except Exception as error:  # out of memory, mostly
+            raise RolloutError(
+                f"TensorRT-LLM can't {'take' if awake else 'give back'} memory for {', '.join(tags)}: "
+                f"{type(error).__name__}: {error}. Lower rollout.kv_cache_tokens or rollout.kv_cache_fraction, or have "
+                "the trainer leave more to it: megatron.offload"
+            ) from error
         self._freed = self._freed - set(tags) if awake else self._freed | set(tags)
+
+    def _ask(self, tags: list[str], *, awake: bool) -> None:
+        if hasattr(self._executor, "sleep"):  # it sees to the loop by itself
+            (self._executor.wakeup if awake else self._executor.sleep)(tags)
+            return
+        memory = self._library.virtual_memory()
+        with self._executor.engine.control_action():
+            settle()
+            (memory.materialize_with_tag if awake else memory.release_with_tag)(*tags)
+            settle()
 
 
 def settle() -> None:
