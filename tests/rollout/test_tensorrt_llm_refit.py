@@ -109,7 +109,8 @@ def test_an_engine_that_failed_in_a_refit_is_never_used_again(version, start, we
     """Its weights are of two policies. The stream is taken to its end all the same: other ranks take part in it."""
     with doubled(version):
         engine = start()
-        loop_of(engine).model_engine.model_loader.fails_at = "model.norm.weight"
+        engine._weights._bucket_bytes = 1  # so that much of the stream is still to come when it fails
+        loop_of(engine).model_engine.model_loader.fails_at = "model.layers.0.self_attn.q_proj.weight"
         stream = iter(weights.items())
         with pytest.raises(RolloutError, match=r"out of memory; .*of two policies"):
             engine.load_weights(stream)
