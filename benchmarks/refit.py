@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from benchmarks.apart import ROOT
 from benchmarks.converters import architecture
-from benchmarks.measure import forget_peak, give_back_freed, now, peak_bytes, resident_bytes
+from benchmarks.measure import Cost, forget_peak, give_back_freed, now, peak_bytes, resident_bytes
 from benchmarks.results import Benchmark, Row, Selection, table
 from nemo_prorl.config.schema import MegatronConfig
 from nemo_prorl.megatron.buckets import BUCKET_BYTES
@@ -57,21 +58,30 @@ def rank(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     parts = list(hf_parts(weight_map(model_shape)))
     with Runtime.start(config, seed=0, torch_threads=1) as runtime:
         model = build_model(model_shape, config, runtime)
-        places, others = (
-            {part.name: torch.zeros(part.shape, dtype=torch.bfloat16) for part in parts} for _ in range(2)
-        )
+        places = {part.name: torch.zeros(part.shape, dtype=torch.bfloat16) for part in parts}
         size = sum(tensor.nbytes for tensor in places.values())
+        sent = torch.zeros(size, dtype=torch.uint8)
+        others = _views(sent, places)
         work: dict[str, Callable[[], None]] = {
             "copy": lambda: _copy(places, others),
-            "send": lambda: _send(size, runtime.world.size, places, others),
+            "send": lambda: _send(sent, runtime.world.size, places, others),
             "refit": lambda: refit(places, export_weights(model)),
         }
+        facts = {"model_bytes": size, "bucket_bytes": _bucket(model_shape)}
+        extra = {what: max(runtime.world.gather(_extra_bytes(do))) for what, do in work.items()}  # this also warms up
         rows = []
-        for number in range(settings["rounds"] + 1):
+        for _ in range(settings["rounds"]):
             for what, do in work.items():
-                cost = _cost(do)
-                if number:  # the first is to warm up
-                    rows.append({"what": what, "model_bytes": size, "bucket_bytes": _bucket(model_shape), **cost})
+                costs = runtime.world.gather(_cost(do))
+                rows.append(
+                    {
+                        "what": what,
+                        **facts,
+                        "wall_seconds": max(cost.wall_seconds for cost in costs),
+                        "cpu_seconds": fmean(cost.cpu_seconds for cost in costs),
+                        "extra_bytes": extra[what],
+                    }
+                )
         return rows
 
 
@@ -86,33 +96,42 @@ def _copy(places: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> None:
         place.copy_(others[name])
 
 
-def _send(size: int, ranks: int, places: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> None:
-    """Every rank's part of the model to all others in messages of a bucket, and then a copy."""
+def _views(whole: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as in `like`, one after another in `whole`."""
+    parts = whole.split([tensor.nbytes for tensor in like.values()])
+    return {
+        name: part.view(tensor.dtype).view(tensor.shape)
+        for (name, tensor), part in zip(like.items(), parts, strict=True)
+    }
+
+
+def _send(sent: Tensor, ranks: int, places: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> None:
+    """Every rank's part of the model to all others in messages of a bucket, to where it is copied from then."""
     if ranks > 1:
-        message = torch.zeros(BUCKET_BYTES, dtype=torch.uint8)
-        for source in range(ranks):
-            for begin in range(0, size // ranks, BUCKET_BYTES):
-                dist.broadcast(message[: size // ranks - begin], src=source)
+        for source, part in enumerate(sent.chunk(ranks)):
+            for message in part.split(BUCKET_BYTES):
+                dist.broadcast(message, src=source)
     _copy(places, others)
 
 
-def _cost(work: Callable[[], None]) -> dict[str, float]:
+def _extra_bytes(work: Callable[[], None]) -> int:
     give_back_freed()
     dist.barrier()
     before = resident_bytes()
     forget_peak()
+    work()
+    return peak_bytes() - before
+
+
+def _cost(work: Callable[[], None]) -> Cost:
+    dist.barrier()
     begun = now()
     work()
-    took = now() - begun
-    return {
-        "wall_seconds": took.wall_seconds,
-        "cpu_seconds": took.cpu_seconds,
-        "extra_bytes": float(peak_bytes() - before),
-    }
+    return now() - begun
 
 
 def measure(selection: Selection) -> list[Row]:
-    """A row for each layout, round and kind of work, of the first rank."""
+    """A row for each layout, round and kind of work: CPU seconds of a rank in the mean, the slowest's time."""
     rows: list[Row] = []
     for layout, megatron in LAYOUTS.items():
         settings = {"quick": selection.quick, "megatron": megatron, "rounds": selection.steps}
@@ -166,13 +185,10 @@ def draw(rows: Sequence[Row], path: Path) -> None:
 
 
 def _fastest(rows: Sequence[Row]) -> dict[tuple[str, str], Row]:
-    """By layout and kind of work the round of fewest CPU seconds, with the most memory of any."""
-    best: dict[tuple[str, str], Row] = {}
-    for key in dict.fromkeys((row["layout"], row["what"]) for row in rows):
-        own = [row for row in rows if (row["layout"], row["what"]) == key]
-        most = max(row["extra_bytes"] for row in own)
-        best[key] = {**min(own, key=lambda row: row["cpu_seconds"]), "extra_bytes": most}
-    return best
+    """By layout and kind of work the round of fewest CPU seconds."""
+    ordered = sorted(rows, key=lambda row: row["cpu_seconds"], reverse=True)
+    best = {(row["layout"], row["what"]): row for row in ordered}
+    return {(layout, what): best[layout, what] for layout in LAYOUTS for what in WHAT}
 
 
 REFIT = Benchmark(measure, told, draw)

@@ -20,6 +20,7 @@ from types import FrameType, TracebackType
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from nemo_prorl.errors import ConfigError, Stopped
+from nemo_prorl.pulse import PULSE
 from nemo_prorl.reset_requests import ResetRequest, ResetRequests
 from nemo_prorl.world import World
 
@@ -80,6 +81,7 @@ class StopRequests:
         self._next_look, self._found = 0.0, False
 
     def __call__(self) -> str | None:
+        PULSE.beat()  # a completion is there
         return self._signals.asked or self._said_in_file() or self._time_is_up()
 
     def _said_in_file(self) -> str | None:
@@ -175,6 +177,11 @@ class RunControl:
         reasons = [reason for reason in self._world.gather(self.stop_reason()) if reason is not None]
         if reasons:
             raise Stopped(reasons[0])
+
+    def pass_on(self, stop: Stopped) -> None:
+        """Not collective: have ranks that meet others seldom learn in a second that this one is asked to stop."""
+        with suppress(OSError):
+            (self._run_dir / STOP_FILE).write_text(str(stop), encoding="utf-8")
 
     def stop_is_done(self) -> None:
         """Everything is saved: the stop file goes, so that the next start goes on."""

@@ -7,6 +7,7 @@ over data-parallel ranks (`data_rank` of `data_size`): ranks of one tensor x pip
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -28,6 +29,12 @@ def local_rank_from_environment(environment: Mapping[str, str] = os.environ) -> 
 def world_size_from_environment(environment: Mapping[str, str] = os.environ) -> int:
     """Ranks of this run as torchrun or srun tells them; 1 without either."""
     return int(environment.get("WORLD_SIZE") or environment.get("SLURM_NTASKS") or 1)
+
+
+def ranks_have_met() -> bool:
+    """Whether all ranks have come together in torch's process group; says so without loading torch."""
+    is_initialized = getattr(sys.modules.get("torch.distributed"), "is_initialized", None)
+    return is_initialized is not None and bool(is_initialized())
 
 
 class Exchange(Protocol):

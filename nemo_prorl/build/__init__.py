@@ -1,6 +1,7 @@
 """The composition root: the only room that knows every concrete class, and where every choice is made, once.
 
-What opens is closed by the `with` of `training` and `cold_start`, in the opposite order, also after an error.
+What opens is closed by the `with` of `training`, `cold_start` and `evaluation`, in the opposite order, also after an
+error.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from nemo_prorl.algorithm.correction import CORRECTIONS
 from nemo_prorl.algorithm.objective import OBJECTIVES
 from nemo_prorl.algorithm.policy_loss import PolicyLoss
 from nemo_prorl.algorithm.reduction import AGGREGATIONS
+from nemo_prorl.build.evaluating import evaluation as evaluation
+from nemo_prorl.build.pool import verifier_pool
 from nemo_prorl.build.rollouts import collector_from, gate_from, rollout_maker
 from nemo_prorl.build.stages import recipe_from
 from nemo_prorl.cadence import Cadence
@@ -31,12 +34,12 @@ from nemo_prorl.config.schema import (
     ProRLConfig,
     SFTConfig,
 )
-from nemo_prorl.config.verifiers import VerifierPoolConfig
 from nemo_prorl.data.mixture import Avoidance, Mixture, Objection, Weighting, question_keys
 from nemo_prorl.data.sources import SOURCES
 from nemo_prorl.data.sources.base import Source
 from nemo_prorl.data.sources.demonstrations import DEMONSTRATIONS
 from nemo_prorl.data.tokenizer import Tokenizer
+from nemo_prorl.engine_guard import EngineGuard
 from nemo_prorl.evaluation.runner import Validator
 from nemo_prorl.evaluation.validation_set import ValidationSet, validation_sets
 from nemo_prorl.megatron.checkpoint import Checkpoints
@@ -50,7 +53,8 @@ from nemo_prorl.megatron.schedule import Schedule
 from nemo_prorl.megatron.snapshot import WeightSnapshot
 from nemo_prorl.megatron.weights import load_weights
 from nemo_prorl.plugins import configured
-from nemo_prorl.rollout.engine import opened
+from nemo_prorl.rollout.engine import closed_at_end
+from nemo_prorl.rollout.renewable_engine import RenewableEngine
 from nemo_prorl.rollout.step_rewards import StepRewards
 from nemo_prorl.sft import SupervisedTrainer
 from nemo_prorl.telemetry.metrics import MetricsLog
@@ -58,8 +62,7 @@ from nemo_prorl.telemetry.progress import Progress
 from nemo_prorl.telemetry.run import Run
 from nemo_prorl.telemetry.watch import Watch, alarms_from
 from nemo_prorl.trainer import ProRLTrainer
-from nemo_prorl.verifiers.pool import VerifierPool
-from nemo_prorl.verifiers.sandbox import SandboxSettings
+from nemo_prorl.update_guard import UpdateGuard
 from nemo_prorl.weights.architecture import Architecture
 from nemo_prorl.weights.hf_folder import TensorReader
 from nemo_prorl.weights.identity import model_identity
@@ -85,7 +88,9 @@ def training(config: ProRLConfig, run: Run) -> Iterator[ProRLTrainer]:
         metrics = stack.enter_context(_metrics_log(config, world))
         optimizer = PolicyOptimizer(engine.model, config.optimizer, total_steps=recipe.updates)
         needs_reference = any(stage.kl_weight > 0 for stage in recipe)
-        rollout = stack.enter_context(opened(make_rollout(tokenizer=tokenizer, device=engine.runtime.device)))
+        rollout = stack.enter_context(
+            closed_at_end(RenewableEngine(lambda: make_rollout(tokenizer=tokenizer, device=engine.runtime.device)))
+        )
         export = Export.of(config, world)
         export_to = Path(config.run.dir) / "export" if config.export.at_end else None
         if export_to is not None:
@@ -124,7 +129,8 @@ def training(config: ProRLConfig, run: Run) -> Iterator[ProRLTrainer]:
             )
         yield ProRLTrainer(
             actor=actor,
-            optimizer=optimizer,
+            updates=UpdateGuard(optimizer, config.bad_updates),
+            engine=EngineGuard(actor, [mixture], config.run.engine_renewals),
             collector=collector,
             gate=gate_from(config, actor, engine=rollout, mixture=mixture, world=world),
             mixture=mixture,
@@ -255,12 +261,6 @@ def _source(name: str, source: SourceConfig, group: str) -> Source:
 def _frozen(engine: _Engine, *, on_host: bool) -> ReferencePolicy:
     """The model as it was loaded from model.path; a checkpoint brings back what a reference has become since."""
     return ReferencePolicy(WeightSnapshot(engine.model, on_host=on_host), engine.schedule)
-
-
-def verifier_pool(verifiers: VerifierPoolConfig) -> VerifierPool:
-    """The processes that judge; to be used with `with`."""
-    settings = verifiers.model_dump(exclude={"sandbox"})
-    return VerifierPool(**settings, sandbox=SandboxSettings(**verifiers.sandbox.model_dump()))
 
 
 def _checkpoints(config: ProRLConfig | SFTConfig, runtime: Runtime) -> Checkpoints:

@@ -23,7 +23,7 @@ from nemo_prorl.megatron.model import PolicyModel
 from nemo_prorl.megatron.schedule import TokenRows
 from nemo_prorl.megatron.weights import export_weights
 from nemo_prorl.rollout.checkup import Checkup, Trainer
-from nemo_prorl.rollout.engine import opened
+from nemo_prorl.rollout.engine import closed_at_end
 from nemo_prorl.world import world_size_from_environment
 
 QUESTIONS = (
@@ -43,7 +43,7 @@ def rollout_checkup(config: ProRLConfig, *, samples: int, response_tokens: int) 
     make_rollout = rollout_maker(config)
     with (
         open_engine(config, architecture) as engine,
-        opened(make_rollout(tokenizer=tokenizer, device=engine.runtime.device)) as rollout,
+        closed_at_end(make_rollout(tokenizer=tokenizer, device=engine.runtime.device)) as rollout,
     ):
 
         def score(batch: RolloutBatch) -> Tensor:

@@ -9,7 +9,7 @@ from megatron.core import parallel_state
 from torch import Tensor
 
 from nemo_prorl.errors import WeightsError
-from nemo_prorl.megatron.buckets import Gathering
+from nemo_prorl.megatron.buckets import Gathering, plain
 from nemo_prorl.megatron.interop.hf_view import HuggingFaceView
 from nemo_prorl.megatron.model import PolicyModel, named_parameters
 from nemo_prorl.weights.families import weight_map
@@ -30,7 +30,11 @@ def load_weights(model: PolicyModel, reader: TensorReader | HuggingFaceView) -> 
         if name not in operations:
             raise WeightsError(f"Megatron's parameter {name} has no entry in the weight map; please report this")
         tensors = [reader.get(hf_name) for hf_name in operations[name].hf_names]
-        parameter.copy_(operations[name].to_megatron(tensors, rank, size, model.padded_vocab))
+        values = operations[name].to_megatron(tensors, rank, size, model.padded_vocab)
+        parameter.copy_(values)
+        if hasattr(parameter, "get_high_precision_init_val"):
+            # Of 8 bits: the optimizer makes its masters of what it was before (distrib_optimizer.py:385).
+            parameter._high_precision_init_val = values.cpu()  # type: ignore[attr-defined]
 
 
 @torch.no_grad()
@@ -52,7 +56,7 @@ def _shards(mine: Mapping[str, Tensor], names: Sequence[str]) -> Iterator[tuple[
     if parallel_state.get_model_parallel_group().size() == 1:
         for name in names:
             if name in mine:
-                yield name, [mine[name].detach()]
+                yield name, [plain(mine[name])]
         return
     gathering = Gathering(mine)
     yield from gathering.shards([name for name in names if name in gathering.held])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from torch import Tensor
 
@@ -62,8 +62,11 @@ class RolloutEngine(Protocol):
         ...
 
 
+E = TypeVar("E", bound=RolloutEngine)
+
+
 @contextmanager
-def opened(engine: RolloutEngine) -> Iterator[RolloutEngine]:
+def closed_at_end(engine: E) -> Iterator[E]:
     """Inside, the engine may be used. One that holds threads, connections or a library's memory has a `close`."""
     try:
         yield engine

@@ -12,7 +12,7 @@ from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.data.tokenizer import Tokenizer
 from nemo_prorl.errors import RolloutError, WeightsError
 from nemo_prorl.plugins import configured
-from nemo_prorl.rollout.engine import ROLLOUT_ENGINES, opened
+from nemo_prorl.rollout.engine import ROLLOUT_ENGINES, closed_at_end
 from tests.rollout import asked as asked_for
 from tests.rollout.asked import prompts, tokens
 from tests.rollout.completions_server import completions_server
@@ -49,7 +49,9 @@ def make(folder, weights):
     def make_engine(name):
         own = {"base_url": stack.enter_context(completions_server(folder)).url} if name in SERVED else {}
         made = configured({"name": name, **KNOBS[name], **own}, ROLLOUT_ENGINES, "rollout")
-        engine = stack.enter_context(opened(made(model_path=folder, tokenizer=Tokenizer.load(folder), device="cpu")))
+        engine = stack.enter_context(
+            closed_at_end(made(model_path=folder, tokenizer=Tokenizer.load(folder), device="cpu"))
+        )
         if name not in SERVED:
             engine.load_weights(weights.items())
         return engine

@@ -17,10 +17,11 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.processes]
 # Slurm's variables as srun sets them: the library must not see them, the run must.
 ENVIRONMENT = {**environment_of_double(), "SLURM_JOB_END_TIME": "4000000000", "PMIX_RANK": "0"}
 ENGINE = ("rollout=tensorrt_llm", "rollout.dtype=fp32", "rollout.max_sequence_tokens=256", "gate.every_steps=2")
+CORRECTED = "loss.sampler_correction={name: token_tis}"
 
 
 def arguments(model: Path, problems: Path, run_dir: Path) -> list[str]:
-    return settings(model, problems, run_dir, *ENGINE, "megatron.tensor_parallel_size=2", steps=4)
+    return settings(model, problems, run_dir, *ENGINE, CORRECTED, "megatron.tensor_parallel_size=2", steps=4)
 
 
 def figures(run_dir: Path) -> list[dict[str, Any]]:

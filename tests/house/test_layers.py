@@ -9,15 +9,16 @@ from tests.house.source import PACKAGE, ROOT, imports, imports_of, place, python
 # The lowest first. Within layer 0 each line may use those before it.
 LAYERS = (
     ("errors",),
-    ("plugins", "world", "reset_requests", "json_api"),
+    ("plugins", "pulse", "world", "reset_requests", "json_api"),
     ("control",),
     ("data",),
     ("config",),
     ("algorithm", "verifiers", "weights", "recipe"),
     ("megatron", "rollout", "run_state", "telemetry"),
-    ("actor", "cadence"),
-    ("saver",),
-    ("evaluation", "analysis", "quickstart"),
+    ("actor", "cadence", "vigil"),
+    ("saver", "update_guard", "engine_guard"),
+    ("evaluation",),
+    ("analysis", "quickstart"),
     ("trainer", "sft"),
     ("build",),
     ("cli", "__main__", "commands"),
@@ -50,7 +51,8 @@ DOORS = {
     "matplotlib": ("nemo_prorl/analysis/",),
     "datasets": ("nemo_prorl/data/prepare/published.py",),
     "huggingface_hub": ("nemo_prorl/data/prepare/published.py",),
-    "httpx2": ("nemo_prorl/json_api.py",),
+    "httpx2": ("nemo_prorl/json_api.py", "nemo_prorl/analysis/infini_gram.py"),
+    "pydivsufsort": ("nemo_prorl/analysis/local_corpus.py",),
     "pyarrow": ("nemo_prorl/data/parquet.py",),
 }
 

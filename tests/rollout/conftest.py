@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from nemo_prorl.data.tokenizer import Tokenizer
-from nemo_prorl.rollout.engine import opened
+from nemo_prorl.rollout.engine import closed_at_end
 from nemo_prorl.rollout.tensorrt_llm.engine import TensorRTLLMEngine
 from nemo_prorl.rollout.transformers_engine import TransformersEngine
 from tests.rollout.trtllm_double import doubled
@@ -49,7 +49,7 @@ def start(folder, tokenizer, weights):
 
         def started(path=folder, load=True, **knobs):
             engine = TensorRTLLMEngine(path, tokenizer, **{"dtype": "fp32", "refit_bucket_mib": 1, **knobs})
-            stack.enter_context(opened(engine))
+            stack.enter_context(closed_at_end(engine))
             if load:
                 engine.load_weights(weights.items())
             return engine

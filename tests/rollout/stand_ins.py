@@ -158,6 +158,12 @@ class ThreadWorld(LocalWorld):
         self._begun += 1
         return self._maxima.join(self._begun, values)
 
+    def broadcast(self, value: T) -> T:
+        return self.gather(value)[0]
+
+    def barrier(self) -> None:
+        self.gather(None)
+
     def share_out(self, held: Mapping[int, T], wanted: Sequence[int]) -> list[T]:
         everything: dict[int, T] = {}
         for part in self.gather(held):

@@ -151,7 +151,7 @@ def test_every_update_is_shared_out_evenly_over_data_ranks():
     """Kept 1 2 4 5 | 7 8 10 11, all equally long, so ranks take turns; a rank's own split gives its updates back."""
     ranks = of_ranks(2, stage(prompts=8, update=4), steps=1)
     assert [uids(rank[0]) for rank in ranks] == [["1", "4", "7", "10"], ["2", "5", "8", "11"]]
-    parts = [RolloutBatch.from_groups(rank[0].groups, 1.0).split(2) for rank in ranks]
+    parts = [RolloutBatch.from_groups(rank[0].groups, 1.0, updates=2).split() for rank in ranks]
     assert [len(part) for rank in parts for part in rank] == [4, 4, 4, 4]
 
 

@@ -51,15 +51,19 @@ class Trainer:
         return logprobs_BT
 
 
-def gate(folder, weights, *, world=None, prompts=None, engine=None, **settings) -> MismatchGate:
-    if engine is None:
-        engine = TransformersEngine(folder, Tokenizer.load(folder))
-        engine.load_weights(weights.items())
+def engine_of(folder, weights) -> TransformersEngine:
+    engine = TransformersEngine(folder, Tokenizer.load(folder))
+    engine.load_weights(weights.items())
+    return engine
+
+
+def gate(folder, weights, *, world=None, prompts=None, engine=None, trainer=None, **settings) -> MismatchGate:
+    engine = engine or engine_of(folder, weights)
     return MismatchGate(
         engine=engine,
         engine_name="transformers",
         refitted=nullcontext,
-        score=Trainer(folder),
+        score=trainer or Trainer(folder),
         prompts=prompts or NumberedPrompts(),
         world=world or LocalWorld(),
         config=GateConfig(**settings),
@@ -119,12 +123,11 @@ def test_the_message_has_figures_causes_and_what_to_do(policy):
 def test_the_sick_rank_is_named_on_every_rank(policy):
     """Of four ranks, whose answers two data ranks score, the second has a stale tensor."""
     folder, weights, other = policy
-    stale = {**weights, "lm_head.weight": other["lm_head.weight"]}
+    stale, trainer = {**weights, "lm_head.weight": other["lm_head.weight"]}, Trainer(folder)
+    engines = [engine_of(folder, stale if rank == 1 else weights) for rank in range(4)]  # not in threads
 
     def check(world):
-        return gate(folder, stale if world.rank == 1 else weights, world=world, prompts=NumberedPrompts()).check(
-            STAGE, 0
-        )
+        return gate(folder, {}, world=world, engine=engines[world.rank], trainer=trainer).check(STAGE, 0)
 
     for error in on_ranks(4, check, data_size=2):
         assert isinstance(error, RolloutError)
@@ -162,7 +165,7 @@ def test_an_engine_without_logprobs_has_nothing_to_compare(policy):
 
 
 def test_an_engine_that_fails_on_one_rank_stops_all(policy):
-    folder, weights, _ = policy
+    folder, trainer = policy[0], Trainer(policy[0])
 
     def check(world):
         def answer(prompt, sample):
@@ -170,7 +173,7 @@ def test_an_engine_that_fails_on_one_rank_stops_all(policy):
                 raise ZeroDivisionError("boom")
             return "1"
 
-        return gate(folder, weights, world=world, engine=scripted(answer)).check(STAGE, 0)
+        return gate(folder, {}, world=world, engine=scripted(answer), trainer=trainer).check(STAGE, 0)
 
     first, second = on_ranks(2, check)
     assert isinstance(second, ZeroDivisionError)
