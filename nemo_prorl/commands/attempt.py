@@ -24,15 +24,14 @@ def attempt(
 
         config = load_config(command, arguments)
         with open_run(config, signals) as run, Vigil(config.run.watchdog, run, run.end) as vigil:
-            if not isinstance(config, SFTConfig):
-                from nemo_prorl.rollout.engine import chosen_engine
-
-                chosen_engine(config.rollout)  # which sets the process up, before Megatron sees a GPU
-
-            from nemo_prorl import build
             from nemo_prorl.commands.choices import check_choices
+            from nemo_prorl.rollout.engine import chosen_engine
 
             check_choices(config)
+            if not isinstance(config, SFTConfig):
+                chosen_engine(config.rollout)  # which sets the process up, before Megatron sees a GPU
+            from nemo_prorl import build
+
             opened: Any = getattr(build, opens)
             with opened(config, run) as wired, vigil.telling_at_once():
                 does(wired)
