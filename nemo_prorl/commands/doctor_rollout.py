@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from nemo_prorl.config.load import load_config
 from nemo_prorl.errors import ConfigError, RolloutError
 from nemo_prorl.world import rank_from_environment
 
@@ -35,11 +34,12 @@ def rollout(options: argparse.Namespace) -> int:
     """Look it over and say what was found."""
     if options.samples < 2 or options.response_tokens < 1:
         raise ConfigError("--samples must be 2 or more, --response-tokens 1 or more")
-    config = load_config("train", options.settings)
+    # What is large is imported here: the topic's options are asked for by whoever completes a line, too.
+    from nemo_prorl.config.load import load_config
     from nemo_prorl.rollout.engine import chosen_engine
 
+    config = load_config("train", options.settings)
     chosen_engine(config.rollout)  # which sets the process up, before Megatron sees a GPU
-
     from nemo_prorl.build.doctor import rollout_checkup
 
     findings: list[Finding] = []
