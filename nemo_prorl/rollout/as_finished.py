@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
-from nemo_prorl.errors import RolloutError
+from nemo_prorl.errors import EngineFailedError
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -33,7 +33,7 @@ def as_finished(
     raised here.
 
     Raises:
-        RolloutError: no job was finished for `silent_seconds`; `who` is named.
+        EngineFailedError: no job was finished for `silent_seconds`; `who` is named.
     """
     crew = _Crew(jobs, work, at_once, around or nullcontext())
     crew.thread.start()
@@ -42,7 +42,7 @@ def as_finished(
             try:
                 result = crew.results.get(timeout=silent_seconds)
             except Empty:
-                raise RolloutError(
+                raise EngineFailedError(
                     f"{who} has finished no completion for {silent_seconds:g} s, so it is taken for dead. Look at its "
                     "own log; if completions really take so long, raise rollout.silent_minutes."
                 ) from None

@@ -17,7 +17,7 @@ from torch import Tensor
 from nemo_prorl.data.prompt import Prompt
 from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.data.tokenizer import Tokenizer
-from nemo_prorl.errors import RolloutError
+from nemo_prorl.errors import EngineFailedError, RolloutError
 from nemo_prorl.json_api import JsonApi, RefusedError, UnansweredError, UnreadableError
 from nemo_prorl.rollout.as_finished import as_finished
 from nemo_prorl.rollout.decoding import Decoded, Job, check_room, jobs_of
@@ -88,8 +88,8 @@ class OpenAIEngine:
         servers differ in what they tell.
 
         Raises:
-            RolloutError: the server doesn't answer within all attempts, refuses a request, or answers what can't be
-                used.
+            EngineFailedError: the server doesn't answer within all attempts.
+            RolloutError: it refuses a request, or answers what can't be used.
             ConfigError: the address, the model or the key is wrong.
         """
         check_room(prompts, sampling)
@@ -120,7 +120,7 @@ class OpenAIEngine:
         try:
             completion = await api.post("completions", self._body(job, sampling, wants_logprobs), _completion)
         except UnansweredError as error:
-            raise RolloutError(f"{where}: no answer: {error}. Look at its log") from error
+            raise EngineFailedError(f"{where}: no answer: {error}. Look at its log") from error
         except RefusedError as error:
             raise RolloutError(
                 f"{where}: the request was refused: {error}. If it is the length, start the server with "

@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from nemo_prorl.errors import RolloutError, WeightsError
+from nemo_prorl.errors import EngineFailedError, RolloutError, WeightsError
+from nemo_prorl.rollout.renewable_engine import RenewableEngine
 from tests.rollout.asked import prompts, tokens
 from tests.rollout.trtllm_double import VERSIONS, doubled
 from tests.rollout.trtllm_double.asked import SAMPLING, answers, events, loop_of
@@ -111,7 +112,7 @@ def test_an_engine_that_failed_in_a_refit_is_never_used_again(version, start, we
         engine._weights._bucket_bytes = 1  # so that much of the stream is still to come when it fails
         loop_of(engine).model_engine.model_loader.fails_at = "model.layers.0.self_attn.q_proj.weight"
         stream = iter(weights.items())
-        with pytest.raises(RolloutError, match=r"out of memory; .*of two policies"):
+        with pytest.raises(EngineFailedError, match=r"out of memory; .*of two policies"):
             engine.load_weights(stream)
         assert next(stream, None) is None
         loop_of(engine).model_engine.model_loader.fails_at = None
@@ -203,16 +204,34 @@ def test_an_engine_that_dies_is_told_with_its_own_words(library, start):
     sampled = engine.generate(prompts(3, 5), replace(SAMPLING, samples_per_prompt=32))
     next(sampled)
     loop_of(engine).dies_of = RuntimeError("CUDA error: device-side assert")
-    with pytest.raises(RolloutError, match="device-side assert"):
+    with pytest.raises(EngineFailedError, match="device-side assert"):
         list(sampled)
     with pytest.raises(RolloutError, match="has died"):
         answers(engine, prompts(3))
 
 
+@pytest.mark.parametrize("befalls", ["it dies", "a refit fails"])
+def test_an_engine_that_failed_is_made_anew_once_it_is_asked_for(befalls, library, start, weights):
+    """By what stands around engines in a run: the same answers as if nothing had happened."""
+    engine = RenewableEngine(lambda: start(load=False))
+    engine.load_weights(weights.items())
+    expected = tokens(answers(engine, prompts(3)))
+    if befalls == "it dies":
+        loop_of(engine._engine).dies_of = RuntimeError("CUDA error")
+    else:
+        loop_of(engine._engine).model_engine.model_loader.fails_at = "model.norm.weight"
+        engine.load_weights(weights.items())
+    with pytest.raises(EngineFailedError):
+        answers(engine, prompts(3))
+    engine.renew_if_failed()
+    engine.load_weights(weights.items())
+    assert tokens(answers(engine, prompts(3))) == expected
+
+
 def test_an_engine_that_hangs_is_given_up(library, start):
     engine = start(silent_minutes=0.2 / 60)
     loop_of(engine).stalls = True
-    with pytest.raises(RolloutError, match=r"finished no completion for 0\.2 s.*rollout\.silent_minutes"):
+    with pytest.raises(EngineFailedError, match=r"finished no completion for 0\.2 s.*rollout\.silent_minutes"):
         answers(engine, prompts(3))
     loop_of(engine).stalls = False
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from nemo_prorl.data.prompt import Prompt
 from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.data.tokenizer import Tokenizer
-from nemo_prorl.errors import RolloutError
+from nemo_prorl.errors import EngineFailedError, RolloutError
 from nemo_prorl.rollout.as_finished import as_finished
 from nemo_prorl.rollout.decoding import Decoded, Job, check_room, jobs_of
 from nemo_prorl.rollout.engine import Sampled
@@ -168,7 +168,7 @@ class TensorRTLLMEngine:
             if output.finish_reason not in GIVEN_UP:
                 return read_output(output, job, stop_ids=stop_ids, has_logprobs=mode is not None)
             log.warning("TensorRT-LLM gave up prompt %d, sample %d (%s)", job.prompt, job.sample, output.finish_reason)
-        raise RolloutError(
+        raise EngineFailedError(
             f"TensorRT-LLM gave up prompt {job.prompt}, sample {job.sample}, {TRIES} times "
             f"({output.finish_reason}); look at its own log"
         )
@@ -180,7 +180,7 @@ class TensorRTLLMEngine:
             request = self._llm.generate_async({"prompt_token_ids": list(job.token_ids)}, parameters)
             return (await request).outputs[0]
         except Exception as error:
-            raise RolloutError(
+            raise EngineFailedError(
                 f"TensorRT-LLM failed at prompt {job.prompt}, sample {job.sample}: {type(error).__name__}: {error}"
             ) from error
         except BaseException:  # cancelled

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import torch
 
-from nemo_prorl.errors import RolloutError
+from nemo_prorl.errors import EngineFailedError
 from nemo_prorl.rollout.tensorrt_llm.library import Library
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class EngineMemory:
         try:
             self._ask(list(tags), awake=awake)
         except Exception as error:  # out of memory, mostly
-            raise RolloutError(
+            raise EngineFailedError(
                 f"TensorRT-LLM can't {'take' if awake else 'give back'} memory for {', '.join(tags)}: "
                 f"{type(error).__name__}: {error}. Lower rollout.kv_cache_tokens or rollout.kv_cache_fraction, or have "
                 "the trainer leave more to it: megatron.offload"

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nemo_prorl.errors import RolloutError
+from nemo_prorl.errors import EngineFailedError
 from nemo_prorl.rollout.refit import fitting
 from nemo_prorl.rollout.tensorrt_llm.memory import settle
 from nemo_prorl.weights.architecture import Architecture
@@ -20,8 +20,8 @@ from nemo_prorl.weights.families import weight_map
 from nemo_prorl.weights.mapping import hf_parts
 
 TORN = (
-    "the rollout engine failed in the midst of a refit, so its weights are of two policies: it can't be used any more. "
-    "The same command starts it afresh from the last checkpoint."
+    "the rollout engine failed in the midst of a refit, so its weights are of two policies: it can't be used any more, "
+    "and has to be made anew"
 )
 
 
@@ -41,10 +41,10 @@ class EngineWeights:
         Raises:
             WeightsError: tensors were missing, unknown or of another shape; all of them are listed. Those that came
                 have been copied.
-            RolloutError: the engine failed to take them, now or before.
+            EngineFailedError: the engine failed to take them, now or before.
         """
         if self._is_torn:
-            raise RolloutError(TORN)
+            raise EngineFailedError(TORN)
         with self._engine.control_action():
             self._take(fitting({**self._shapes, **self._tied()}, stream, optional=self._optional))
 
@@ -76,7 +76,7 @@ class EngineWeights:
             settle()
         except Exception as error:
             _call_if_there(loader, "abort_update_weights")
-            raise RolloutError(f"{type(error).__name__}: {error}; {TORN}") from error
+            raise EngineFailedError(f"{type(error).__name__}: {error}; {TORN}") from error
         self._is_torn = False
         if problem is not None:
             raise problem
