@@ -19,9 +19,9 @@ log = logging.getLogger(__name__)
 class RenewableEngine:
     """The engine that `make` makes.
 
-    What it raises, but for what we can explain (a ProRLError that isn't an EngineFailedError), is its failure. A failure
-    to take weights, or to release what it holds, is told when it is asked for completions next: weights are exported by
-    all ranks together, and none may leave the others there.
+    What it raises, but for what we can explain (a ProRLError that isn't an EngineFailedError), is its failure. A
+    failure to take weights, or to release what it holds, is told when it is asked for completions next: weights are
+    exported by all ranks together, and none may leave the others there.
     """
 
     def __init__(self, make: Callable[[], RolloutEngine]) -> None:
