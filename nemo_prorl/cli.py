@@ -29,6 +29,7 @@ examples:
   prorl verify responses.jsonl --output rewards.jsonl
   prorl stop runs/first                               a live run saves and ends; the same command goes on
   prorl doctor sandbox                                whether programs of a model can be run here
+  prorl doctor rollout model.path=FOLDER rollout=...  whether the engine samples the policy that is trained
   prorl settings megatron                             every key: type, default, range, meaning
 
 `prorl COMMAND --help` says more. Errors are explained in a sentence; PRORL_TRACEBACK=1 shows where they come from."""
