@@ -55,10 +55,11 @@ class Panel:
 
 @dataclass(frozen=True)
 class Section:
-    """`wide`: its charts lie one below the other, over the whole width."""
+    """`short`: its title in the navigation. `wide`: its charts lie one below the other, over the whole width."""
 
     id: str
     title: str
+    short: str
     lead: str
     panels: Sequence[Panel]
     wide: bool = False
@@ -83,6 +84,7 @@ def dynamics(ks: Sequence[int]) -> Section:
     return Section(
         "dynamics",
         "Training dynamics",
+        "Dynamics",
         "What the paper's Figure 2 shows: held-out scores, reward, length and entropy over the whole run.",
         [
             held_out("all", ks, "Held-out problems"),
@@ -103,6 +105,7 @@ def dynamics(ks: Sequence[int]) -> Section:
 KL = Section(
     "kl",
     "KL to the reference",
+    "KL",
     "What the paper's Figure 8 shows: how far the policy has gone from its reference. A hard reset puts it back to 0.",
     [
         Panel("KL divergence", "nats a token", [line("to the reference", "kl/reference"), line("to the base", "kl/base")]),
@@ -114,6 +117,7 @@ KL = Section(
 
 REWARDS = Section(
     "rewards",
+    "Rewards",
     "Rewards",
     "Of everything that was sampled for training, before groups are chosen.",
     [
@@ -148,6 +152,7 @@ REWARDS = Section(
 LENGTHS = Section(
     "lengths",
     "Lengths and endings",
+    "Lengths",
     "How long answers are, and whether they come to an end by themselves.",
     [
         Panel(
@@ -173,6 +178,7 @@ LENGTHS = Section(
 
 UPDATES = Section(
     "updates",
+    "Updates",
     "Updates",
     "How undecided the policy is, and how far each step moves it.",
     [
@@ -202,6 +208,7 @@ UPDATES = Section(
 MISMATCH = Section(
     "mismatch",
     "Sampler and trainer",
+    "Mismatch",
     "The same tokens have the same probabilities in the engine that samples and in the model that trains, or should.",
     [
         Panel(
@@ -230,6 +237,7 @@ MISMATCH = Section(
 
 TIME = Section(
     "time",
+    "Time",
     "Time",
     "Where the time goes. These numbers alone depend on the machine.",
     [

@@ -42,7 +42,7 @@ def story_of(run: RunRecord, *, more: Sequence[Mapping[str, Any]] = (), now: flo
     rest = sorted(set(curves["steps"]["y"]) - shown_metrics(sections))
     told.insert(2, _validation(run, ks, known))
     told[3:3] = more
-    told.append({"id": "events", "title": "Events", "lead": "", "tables": [t.as_json() for t in event_tables(run)]})
+    told.append({"id": "events", "title": "Events", "short": "Events", "lead": "", "tables": [t.as_json() for t in event_tables(run)]})
     told.append(_rest(rest, known))
     return {
         "folder": str(run.folder),
@@ -65,6 +65,7 @@ def section_json(section: Section, known: set[tuple[Of, str]]) -> dict[str, Any]
     return {
         "id": section.id,
         "title": section.title,
+        "short": section.short,
         "lead": section.lead,
         "wide": section.wide,
         "panels": [asdict(panel) for panel in panels],
@@ -107,7 +108,7 @@ def _derived(steps: Sequence[Record]) -> list[dict[str, Any]]:
 def _validation(run: RunRecord, ks: Sequence[int], known: set[tuple[Of, str]]) -> dict[str, Any]:
     groups, tasks = panels_by_place(run.validations, ks)
     lead = "Problems that training never sees, answered as the paper's evaluation does it."
-    section = section_json(Section("validation", "Validation", lead, groups), known)
+    section = section_json(Section("validation", "Validation", "Validation", lead, groups), known)
     table = change_table(run.validations, ks)
     if table is not None:
         section["tables"] = [table.as_json()]
@@ -129,7 +130,11 @@ def _rest(metrics: Sequence[str], known: set[tuple[Of, str]]) -> dict[str, Any]:
         for name, panels in groups.items()
     ]
     lead = "Every other metric of the run's record. docs/metrics.md says what each means."
-    return {"id": "rest", "title": "Everything else", "lead": lead, "folded": folds}
+    return {"id": "rest", "title": "Everything else", "short": "More", "lead": lead, "folded": folds}
+
+
+def _attempts(number: int) -> str:
+    return "in one attempt" if number == 1 else f"in {number} attempts"
 
 
 def _alarm(record: Record) -> list[Any]:
@@ -160,6 +165,6 @@ def _facts(run: RunRecord, ks: Sequence[int]) -> list[list[str]]:
             facts.append([label, f"{fmean(last):{form}}", f"mean of {len(last)} steps; {values[0]:{form}} at first"])
     resets, alarms = (len(run.events.get(kind, ())) for kind in ("reset", "alarm"))
     facts.append(["resets", str(resets), "of reference and optimizer"])
-    facts.append(["alarms", str(alarms), "see Events" if alarms else "nothing unusual"])
-    facts.append(["time in steps", duration(run.seconds), f"{len(run.attempts) or 1} attempt(s)"])
+    facts.append(["alarms", str(alarms), "see Events" if alarms else "none was raised"])
+    facts.append(["time in steps", duration(run.seconds), _attempts(len(run.attempts) or 1)])
     return facts

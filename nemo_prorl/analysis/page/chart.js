@@ -11,7 +11,7 @@ class Chart {
     this.series = spec.series.map((one, place) => ({
       ...one,
       colour: `var(--${one.colour ?? COLOURS[place % COLOURS.length]})`,
-      dash: DASHES[place % DASHES.length],
+      dash: spec.series.length > 2 ? DASHES[place % DASHES.length] : "",
     }));
     this.values = this.series.map(() => element("b"));
     this.legend = element("ul", { class: "legend", "aria-hidden": "true" }, ...this.series.map((one, place) =>
@@ -55,7 +55,7 @@ class Chart {
     const extents = extent(values, this.spec);
     const marks = ticks(extents.low, extents.high, height > 160 ? 4 : 3);
     const left = Math.max(...marks.map((tick) => told_tick(tick, marks).length)) * 6.6 + 10;
-    const area = { left, right: width - 8, top: this.spec.wide && this.spec.overSteps ? 18 : 8, bottom: height - 22 };
+    const area = { left, right: width - 16, top: this.spec.wide && this.spec.overSteps ? 18 : 8, bottom: height - 22 };
     this.x = (this.spec.x.log ? doubling : linear)(from, to === from ? from + 1 : to, area.left, area.right);
     this.y = linear(extents.low, extents.high, area.bottom, area.top);
     Object.assign(this, { area, drawnSeries, beyond: extents.beyond });
@@ -117,7 +117,7 @@ class Chart {
 }
 
 const lastOf = (one) => one.y.findLastIndex((value) => value !== null);
-const error = (one, at) => (one.error && one.error[at] !== null ? ` \u00b1 ${told(one.error[at])}` : "");
+const error = (one, at) => (one.error && one.error[at] !== null ? ` \u00b1 ${told(one.error[at], one.y[at])}` : "");
 
 function sample(one) {
   const line = drawn("line", { x1: 0, x2: 18, y1: 5, y2: 5, stroke: one.colour, "stroke-width": 2.2, "stroke-dasharray": one.dash });
@@ -129,8 +129,8 @@ function sample(one) {
 function told_tick(tick, all) {
   const step = all.length > 1 ? Math.abs(all[1] - all[0]) : Math.abs(tick) || 1;
   if (Math.max(...all.map(Math.abs)) >= 1e6 || step < 1e-4) return tick === 0 ? "0" : tick.toExponential(1).replace("-", "\u2212");
-  const decimals = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
-  return tick.toLocaleString("en-US", { minimumFractionDigits: +decimals, maximumFractionDigits: decimals + (step.toPrecision(2).includes("25") ? 1 : 0) }).replace("-", "\u2212");
+  const decimals = [0, 1, 2, 3, 4, 5, 6].find((count) => all.every((one) => Math.abs(one - one.toFixed(count)) < step * 1e-6)) ?? 6;
+  return tick.toLocaleString("en-US", { minimumFractionDigits: decimals, maximumFractionDigits: decimals }).replace("-", "\u2212");
 }
 
 function lines(one, placeX, placeY) {

@@ -9,10 +9,9 @@ function frame(chart, marks, from, to) {
   parts.push(drawn("line", { class: "axis", x1: area.left, x2: area.right, y1: area.bottom, y2: area.bottom }));
   const room = (area.right - area.left) / 70;
   const below = spec.x.log ? powers(from, to) : ticks(from, to, Math.max(2, Math.floor(room))).filter((tick) => !spec.overSteps || Number.isInteger(tick));
-  below.forEach((tick, place) => {
-    const isLast = place === below.length - 1 && x(tick) > area.right - 30;
-    parts.push(drawn("text", { x: x(tick), y: area.bottom + 15, "text-anchor": isLast ? "end" : "middle" }, told_tick(tick, spec.x.log ? [tick] : below)));
-  });
+  for (const tick of below) {
+    parts.push(drawn("text", { x: x(tick), y: area.bottom + 15, "text-anchor": "middle" }, told_tick(tick, spec.x.log ? [tick] : below)));
+  }
   if (!spec.overSteps) parts.push(drawn("text", { x: area.right, y: area.bottom - 6, "text-anchor": "end" }, spec.x.label));
   if (chart.beyond.length) {
     const most = chart.beyond.reduce((a, b) => (Math.abs(b) > Math.abs(a) ? b : a));

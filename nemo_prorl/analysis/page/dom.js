@@ -15,12 +15,13 @@ function dress(node, attributes, children) {
   return node;
 }
 
-/** As a reader wants a number: three or four digits that matter, thousands apart, a true minus. */
-function told(value) {
+/** As a reader wants a number: three or four digits that matter, thousands apart, a true minus. `like`: a number that
+    says how many digits matter, where this one belongs to it. */
+function told(value, like = value) {
   if (value === null || value === undefined) return "none";
-  const size = Math.abs(value);
+  const size = Math.abs(like);
   let text;
-  if (Number.isInteger(value) && size < 1e9) text = value.toLocaleString("en-US");
+  if (Number.isInteger(value) && value === like && size < 1e9) text = value.toLocaleString("en-US");
   else if (size >= 1e7 || (size < 1e-3 && size > 0)) text = value.toExponential(2);
   else if (size >= 1000) text = value.toLocaleString("en-US", { maximumFractionDigits: 0 });
   else text = value.toFixed(size >= 100 ? 1 : size >= 10 ? 2 : size >= 0.1 ? 3 : 4);

@@ -85,7 +85,7 @@ function grid(panels, wide) {
   return element("div", { class: wide ? "grid one" : "grid" }, ...panels.map((panel) => chartOf(overSteps(panel, wide))));
 }
 
-function sectionOf({ id, title, lead, panels = [], plots = [], tables = [], folded = [], wide = false }) {
+function sectionOf({ id, title, short, lead, panels = [], plots = [], tables = [], folded = [], wide = false }) {
   const body = [element("h2", { id: `${id}-title` }, title), lead ? element("p", { class: "lead" }, lead) : null];
   if (panels.length) body.push(grid(panels, wide));
   if (plots.length) body.push(element("div", { class: "grid" }, ...plots.map((plot) => chartOf({ metrics: [], ...plot }))));
@@ -102,7 +102,7 @@ function sectionOf({ id, title, lead, panels = [], plots = [], tables = [], fold
     if (fold.open) { fill(); details.open = true; }
     body.push(details);
   }
-  return element("section", { id, "aria-labelledby": `${id}-title` }, ...body);
+  return element("section", { id, "data-short": short, "aria-labelledby": `${id}-title` }, ...body);
 }
 
 function head() {
@@ -136,7 +136,7 @@ function key() {
 function navigation() {
   const sections = [...document.querySelectorAll("main section")].filter((one) => !one.hidden);
   byId("sections-nav").replaceChildren(...sections.map((one) =>
-    element("li", {}, element("a", { href: `#${one.id}` }, one.querySelector("h2").textContent))));
+    element("li", {}, element("a", { href: `#${one.id}` }, one.dataset.short ?? one.querySelector("h2").textContent))));
 }
 
 /** Draw everything anew from `story`, leaving the reader where he is. */
