@@ -24,6 +24,7 @@ examples:
   prorl sft sft=jsonl sft.source.path=FILE model.path=FOLDER
   prorl data prepare only=[reasoning_gym]             the paper's sources as files; also: inspect, validate
   prorl verify responses.jsonl --output rewards.jsonl
+  prorl report runs/first --watch                     one HTML page that keeps up with the run
   prorl stop runs/first                               a live run saves and ends; the same command goes on
   prorl doctor sandbox                                whether programs of a model can be run here
 
@@ -49,6 +50,7 @@ COMMANDS = {
     "data": Command("nemo_prorl.commands.data", "problems to train on: prepare, inspect, validate"),
     "convert": Command("nemo_prorl.commands.convert", "between Hugging Face folders and Megatron checkpoints"),
     "verify": Command("nemo_prorl.commands.verify", "rewards for responses that are in a file"),
+    "report": Command("nemo_prorl.commands.report", "a run, its evaluations and samples on one HTML page"),
     "stop": Command("nemo_prorl.commands.stop", "have a live run save and end, to be resumed"),
     "reset": Command("nemo_prorl.commands.reset", "have a live run reset reference and optimizer"),
     "doctor": Command("nemo_prorl.commands.doctor", "what this host allows of what a run needs"),

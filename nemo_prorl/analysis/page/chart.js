@@ -1,6 +1,8 @@
 /* One chart: lines over steps or over anything else, what happened at which step, and the same as a table. */
 
 const COLOURS = ["first", "second", "third", "fourth", "fifth", "sixth"];
+const MOST_NAMES = 15;  // of points in a chart that are written beside them; more would hide each other
+const MOST_DOTS = 60;  // of a line; more would hide it
 const DASHES = ["", "6 3", "2 3", "8 3 2 3", "1 3", "10 4"];
 
 class Chart {
@@ -11,7 +13,7 @@ class Chart {
     this.series = spec.series.map((one, place) => ({
       ...one,
       colour: `var(--${one.colour ?? COLOURS[place % COLOURS.length]})`,
-      dash: spec.series.length > 2 ? DASHES[place % DASHES.length] : "",
+      dash: one.dash ?? (spec.series.length > 2 ? DASHES[place % DASHES.length] : ""),
     }));
     this.values = this.series.map(() => element("b"));
     this.legend = element("ul", { class: "legend", "aria-hidden": "true" }, ...this.series.map((one, place) =>
@@ -21,7 +23,7 @@ class Chart {
     });
     this.figure = element("figure", {},
       element("figcaption", {}, element("h3", {}, spec.title, spec.unit ? element("span", { class: "unit" }, spec.unit) : null)),
-      this.legend, this.plot, spec.note ? element("p", { class: "note" }, spec.note) : null, this.table());
+      this.legend, this.plot, spec.note ? element("p", { class: "note" }, minus(spec.note)) : null, this.table());
     listen(this);
   }
 
@@ -40,7 +42,9 @@ class Chart {
   range() {
     if (this.spec.overSteps) return this.page.range();
     const all = this.series.flatMap((one) => one.x);
-    return this.spec.x.range ?? [Math.min(...all), Math.max(...all)];
+    const [low, high] = this.spec.x.range ?? [Math.min(...all), Math.max(...all)];
+    const room = this.spec.x.log ? 0 : (high - low) * 0.03;
+    return [low - room, high + room];
   }
 
   draw() {
@@ -55,12 +59,13 @@ class Chart {
     const extents = extent(values, this.spec);
     const marks = ticks(extents.low, extents.high, height > 160 ? 4 : 3);
     const left = Math.max(...marks.map((tick) => told_tick(tick, marks).length)) * 6.6 + 10;
-    const area = { left, right: width - 16, top: this.spec.wide && this.spec.overSteps ? 18 : 8, bottom: height - 22 };
+    const area = { left, right: width - 16, top: this.spec.wide && this.spec.overSteps ? 18 : 8, bottom: height - (this.spec.overSteps ? 22 : 38) };
     this.x = (this.spec.x.log ? doubling : linear)(from, to === from ? from + 1 : to, area.left, area.right);
     this.y = linear(extents.low, extents.high, area.bottom, area.top);
     Object.assign(this, { area, drawnSeries, beyond: extents.beyond });
+    const total = this.series.reduce((sum, one) => sum + one.x.length, 0);
     const clip = `clip-${this.page.number(this)}`;
-    const layer = drawn("g", { "clip-path": `url(#${clip})` }, ...drawnSeries.flatMap((one) => lines(one, this.x, this.y)));
+    const layer = drawn("g", { "clip-path": `url(#${clip})` }, ...drawnSeries.flatMap((one) => lines(one, this.x, this.y, total <= MOST_NAMES)));
     this.cursor = drawn("g");
     this.plot.replaceChildren(drawn("svg", { "aria-hidden": "true" },
       drawn("clipPath", { id: clip }, drawn("rect", {
@@ -90,7 +95,7 @@ class Chart {
     const found = this.series.map((one) => (x === null ? lastOf(one) : one.x.indexOf(x)));
     found.forEach((at, place) => {
       const one = this.series[place];
-      this.values[place].textContent = at < 0 || one.y[at] === null ? "\u2013" : told(one.y[at]) + error(one, at) + (one.names && x !== null ? ` (${one.names[at]})` : "");
+      this.values[place].textContent = (x === null && one.dots) ? "" : at < 0 || one.y[at] === null ? "\u2013" : told(one.y[at]) + error(one, at) + (one.names && x !== null ? ` (${one.names[at]})` : "");
     });
     if (!this.cursor) return "";
     this.cursor.replaceChildren();
@@ -122,7 +127,7 @@ const error = (one, at) => (one.error && one.error[at] !== null ? ` \u00b1 ${tol
 function sample(one) {
   const line = drawn("line", { x1: 0, x2: 18, y1: 5, y2: 5, stroke: one.colour, "stroke-width": 2.2, "stroke-dasharray": one.dash });
   const dot = drawn("circle", { cx: 9, cy: 5, r: 4, fill: one.colour });
-  return drawn("svg", { width: 18, height: 10 }, one.dots ? dot : line);
+  return drawn("svg", { width: 18, height: 10 }, one.dots || one.bars ? dot : line);
 }
 
 /** A tick with as many decimals as its neighbours need. */
@@ -133,21 +138,40 @@ function told_tick(tick, all) {
   return tick.toLocaleString("en-US", { minimumFractionDigits: decimals, maximumFractionDigits: decimals }).replace("-", "\u2212");
 }
 
-function lines(one, placeX, placeY) {
+/** `named`: whether points that have names show them. */
+function lines(one, placeX, placeY, named) {
   const [from, to] = one.span;
   const parts = [];
   if (one.low) parts.push(drawn("path", { class: "area", fill: one.colour, d: band(one, placeX, placeY) }));
   if (one.raw) parts.push(drawn("path", { class: "series pale", stroke: one.colour, d: path(one.x, one.raw, from, to, placeX, placeY) }));
+  if (one.bars) return [...parts, ...bars(one, placeX, placeY)];
   if (!one.dots) {
     parts.push(drawn("path", {
       class: "series", stroke: one.colour, "stroke-dasharray": one.dash, d: path(one.x, one.y, from, to, placeX, placeY) }));
   }
-  if (one.dots || one.low || one.x.length === 1) {
+  if (one.dots || (one.low && to - from <= MOST_DOTS) || one.x.length === 1) {
     for (let at = from; at < to; at++) {
-      if (one.y[at] !== null) parts.push(drawn("circle", { class: "dot", cx: placeX(one.x[at]), cy: placeY(one.y[at]), r: one.dots ? 4.5 : 3, fill: one.colour }));
+      if (one.y[at] === null) continue;
+      const [across, down] = [placeX(one.x[at]), placeY(one.y[at])];
+      parts.push(drawn("circle", { class: "dot", cx: across, cy: down, r: one.dots ? 4.5 : 3, fill: one.colour }));
+      if (one.names && named) parts.push(name(one.names[at], across, down, placeX));
     }
   }
   return parts;
+}
+
+function name(text, across, down, placeX) {
+  const isRight = placeX.back(across) > 0.5;
+  return drawn("text", { x: across + (isRight ? -8 : 8), y: down + 4, "text-anchor": isRight ? "end" : "start" }, text);
+}
+
+/** Bars beside each other: `one.bars` is {width of a bin, place among the series, number of series}. */
+function bars(one, placeX, placeY) {
+  const { width, place, of } = one.bars;
+  const each = (placeX(width) - placeX(0)) * 0.8 / of;
+  return one.x.map((x, at) => drawn("rect", {
+    fill: one.colour, x: placeX(x) + (place - of / 2) * each, width: Math.max(each - 1, 1), y: placeY(one.y[at]), height: Math.max(placeY(0) - placeY(one.y[at]), 0),
+  }));
 }
 
 /** The outline of a band, where both of its ends are known. */

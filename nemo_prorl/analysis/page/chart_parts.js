@@ -8,11 +8,12 @@ function frame(chart, marks, from, to) {
   ]);
   parts.push(drawn("line", { class: "axis", x1: area.left, x2: area.right, y1: area.bottom, y2: area.bottom }));
   const room = (area.right - area.left) / 70;
-  const below = spec.x.log ? powers(from, to) : ticks(from, to, Math.max(2, Math.floor(room))).filter((tick) => !spec.overSteps || Number.isInteger(tick));
+  const below = spec.x.log ? powers(from, to) : ticks(...(spec.x.range ?? [from, to]), Math.max(2, Math.floor(room))).filter((tick) => !spec.overSteps || Number.isInteger(tick));
   for (const tick of below) {
     parts.push(drawn("text", { x: x(tick), y: area.bottom + 15, "text-anchor": "middle" }, told_tick(tick, spec.x.log ? [tick] : below)));
   }
-  if (!spec.overSteps) parts.push(drawn("text", { x: area.right, y: area.bottom - 6, "text-anchor": "end" }, spec.x.label));
+  if (!spec.overSteps) parts.push(drawn("text", { x: (area.left + area.right) / 2, y: area.bottom + 33, "text-anchor": "middle" }, spec.x.label));
+  if (y.back(area.bottom) < 0) parts.push(drawn("line", { class: "axis", x1: area.left, x2: area.right, y1: y(0), y2: y(0) }));
   if (chart.beyond.length) {
     const most = chart.beyond.reduce((a, b) => (Math.abs(b) > Math.abs(a) ? b : a));
     parts.push(drawn("text", { x: area.right, y: area.top + 6, "text-anchor": "end" }, `${chart.beyond.length} beyond, up to ${told(most)}`));
@@ -126,11 +127,11 @@ function saveCsv(name, spec, series) {
 
 /** A table as nemo_prorl.analysis.tables has it; it scrolls inside itself where the page is narrow. */
 function table({ title, heads, rows, note, numbers_from }) {
-  const kind = (place) => (place >= numbers_from ? "n" : null);
+  const kind = (place, text = "") => (place >= numbers_from ? "n" : text.length < 20 ? "short" : null);
   const caption = element("caption", {}, title, note ? element("small", {}, note) : null);
   const head = element("thead", {}, element("tr", {}, ...heads.map((text, place) => element("th", { scope: "col", class: kind(place) }, text))));
   const body = element("tbody", {}, ...rows.map((row) => element("tr", {}, ...row.map((text, place) =>
-    element(place ? "td" : "th", { scope: place ? null : "row", class: kind(place) }, text)))));
+    element(place ? "td" : "th", { scope: place ? null : "row", class: kind(place, text) }, place >= numbers_from ? minus(text) : text)))));
   return element("div", { class: `table${numbers_from >= heads.length ? " wordy" : ""}`, tabindex: "0", role: "region", "aria-label": title },
     element("table", {}, caption, head, body));
 }

@@ -28,12 +28,15 @@ function told(value, like = value) {
   return text.replace(/-/g, "\u2212");
 }
 
+/** Text of ours with its hyphens before numbers made minus signs. */
+const minus = (text) => text.replace(/(^|[\s(/])-(?=[\d.])/g, "$1\u2212");
+
 function told_seconds(seconds) {
   const minutes = Math.round(seconds / 60);
   if (minutes < 2) return `${Math.round(seconds)} s`;
   if (minutes < 60) return `${minutes} min`;
   const hours = Math.floor(minutes / 60);
-  return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
+  return hours < 48 ? `${hours} h${minutes % 60 ? ` ${minutes % 60} min` : ""}` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
 
 /** What nemo_prorl.analysis.packed made of a value. */

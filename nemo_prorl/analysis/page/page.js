@@ -88,8 +88,10 @@ function grid(panels, wide) {
 function sectionOf({ id, title, short, lead, panels = [], plots = [], tables = [], folded = [], wide = false }) {
   const body = [element("h2", { id: `${id}-title` }, title), lead ? element("p", { class: "lead" }, lead) : null];
   if (panels.length) body.push(grid(panels, wide));
+  const [before, after] = plots.length ? [tables, []] : [[], tables];
+  body.push(...before.map(table));
   if (plots.length) body.push(element("div", { class: "grid" }, ...plots.map((plot) => chartOf({ metrics: [], ...plot }))));
-  body.push(...tables.map(table));
+  body.push(...after.map(table));
   for (const fold of folded) {
     const details = element("details", { class: "fold", "data-key": `${id} ${fold.title}` }, element("summary", {}, fold.title));
     const fill = () => {

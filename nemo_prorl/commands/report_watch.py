@@ -1,0 +1,111 @@
+"""Writes a report, once or as long as its run goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from nemo_prorl.analysis.run_page import Live, RunPage, news_script, write_whole
+from nemo_prorl.commands.report_sources import Sources
+from nemo_prorl.errors import ConfigError
+from nemo_prorl.telemetry.attempts import Attempt
+from nemo_prorl.telemetry.status import read_status
+
+ENDS = ("finished", "stopped", "failed")
+REST = 5.0  # times as long as writing took: a page of gigabytes of samples is not to keep a processor busy
+
+
+class Watcher:
+    """Keeps `out` up to date. While it watches, NAME.news.js and NAME.data.js lie beside the page; it removes them."""
+
+    def __init__(
+        self,
+        sources: Sources,
+        out: Path,
+        *,
+        title: str,
+        every_seconds: float,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._sources, self._out, self._title = sources, out, title
+        self._every, self._sleep = every_seconds, sleep
+        self._stamp = 0
+        self._shown: object = None
+
+    def write_once(self) -> str:
+        """Write a page that stays as it is; returns what to tell."""
+        page = self._sources.page(self._title)
+        self._write({self._out: page.html()})
+        return f"{self._out} is written ({self._out.stat().st_size / 1e6:.1f} MB)"
+
+    def watch(self) -> str:
+        """Until the run is over, or Ctrl-C. The last page is one that stays as it is; returns what to tell."""
+        why = "the run is over"
+        try:
+            while True:
+                over = self._is_over()  # before it is read, so that the last page misses nothing
+                spent = self._renew(over=over)
+                if over:
+                    break
+                self._sleep(max(self._every, REST * spent))
+        except KeyboardInterrupt:
+            why = "watching was interrupted; the run isn't"
+        told = self.write_once()
+        if self._stamp:
+            self._say_last_word()
+        return f"{told}; {why}"
+
+    def _renew(self, *, over: bool) -> float:
+        """Write what is new, and say that somebody looks. Returns how many seconds it took."""
+        start = time.monotonic()
+        state = self._sources.state()
+        if state != self._shown and not over:
+            page = self._sources.page(self._title)
+            self._stamp = max(self._stamp + 1, int(time.time()))
+            self._write({self._data: page.data_script(self._stamp), self._out: page.html(self._live())})
+            self._shown = state
+        if not over:
+            self._write({self._news: news_script(self._stamp, time.time(), over=False)})
+        return time.monotonic() - start
+
+    def _say_last_word(self) -> None:
+        """Pages that are open hear that it is over, and get its end; then the files beside the page go."""
+        page: RunPage = self._sources.page(self._title)
+        self._stamp += 1
+        self._write({self._data: page.data_script(self._stamp)})
+        self._write({self._news: news_script(self._stamp, time.time(), over=True)})
+        try:
+            self._sleep(2 * self._every)
+        except KeyboardInterrupt:
+            pass
+        for file in (self._news, self._data):
+            file.unlink(missing_ok=True)
+
+    def _is_over(self) -> bool:
+        """Whether the run has ended, by its own word or because its process is gone."""
+        run = self._sources.run
+        assert run is not None
+        if read_status(run).get("state") in ENDS:
+            return True
+        attempt = Attempt.newest(run)
+        return attempt is not None and not attempt.seems_alive()
+
+    def _live(self) -> Live:
+        return Live(self._out.stem, self._every, self._stamp)
+
+    @property
+    def _news(self) -> Path:
+        return self._out.with_name(f"{self._out.stem}.news.js")
+
+    @property
+    def _data(self) -> Path:
+        return self._out.with_name(f"{self._out.stem}.data.js")
+
+    def _write(self, texts: dict[Path, str]) -> None:
+        for path, text in texts.items():
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_whole(path, text)
+            except OSError as error:
+                raise ConfigError(f"the report {path} can't be written: {error}; choose another --out") from error
