@@ -132,6 +132,6 @@ function table({ title, heads, rows, note, numbers_from }) {
   const head = element("thead", {}, element("tr", {}, ...heads.map((text, place) => element("th", { scope: "col", class: kind(place) }, text))));
   const body = element("tbody", {}, ...rows.map((row) => element("tr", {}, ...row.map((text, place) =>
     element(place ? "td" : "th", { scope: place ? null : "row", class: kind(place, text) }, place >= numbers_from ? minus(text) : text)))));
-  return element("div", { class: `table${numbers_from >= heads.length ? " wordy" : ""}`, tabindex: "0", role: "region", "aria-label": title },
+  return element("div", { class: `table${numbers_from >= heads.length ? " wordy" : ""}`, tabindex: "0", role: "group", "aria-label": title },
     element("table", {}, caption, head, body));
 }

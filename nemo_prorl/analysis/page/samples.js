@@ -114,8 +114,8 @@ class Samples {
       ["from", this.value("from", at)], ["problem", whole(texts.uid)],
     ];
     return element("div", { class: "inside" },
-      element("h4", {}, "Prompt"), passage(texts.prompt, "prompt"), element("h4", {}, "Response"), passage(texts.response, "response"),
-      element("h4", {}, "Verdict"), element("dl", { class: "verdict" }, ...facts.flatMap(([what, text]) =>
+      element("h3", {}, "Prompt"), passage(texts.prompt, "prompt"), element("h3", {}, "Response"), passage(texts.response, "response"),
+      element("h3", {}, "Verdict"), element("dl", { class: "verdict" }, ...facts.flatMap(([what, text]) =>
         [element("dt", {}, what), element("dd", { dir: "auto" }, text)])));
   }
 
@@ -168,5 +168,5 @@ const whole = (text) => (typeof text === "string" ? text : `${text[0]} … ${tex
 function passage(text, name) {
   const parts = typeof text === "string" ? [text || "(empty)"] : [
     text[0], element("span", { class: "left-out" }, `… ${told(text[1])} characters are left out here …`), text[2]];
-  return element("pre", { dir: "auto", tabindex: "0", role: "region", "aria-label": name }, ...parts);
+  return element("pre", { dir: "auto", tabindex: "0", role: "group", "aria-label": name }, ...parts);
 }
