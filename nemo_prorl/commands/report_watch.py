@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from nemo_prorl.analysis.run_page import Live, RunPage, news_script, write_whole
+from nemo_prorl.analysis.story import state_of
 from nemo_prorl.commands.report_sources import Sources
 from nemo_prorl.errors import ConfigError
 from nemo_prorl.telemetry.attempts import Attempt
 from nemo_prorl.telemetry.status import read_status
 
 ENDS = ("finished", "stopped", "failed")
+LAST_WORD_SECONDS = 5.0  # at least, for a page that looks once in a second or so
 REST = 5.0  # times as long as writing took: a page of gigabytes of samples is not to keep a processor busy
 
 
@@ -35,9 +38,7 @@ class Watcher:
 
     def write_once(self) -> str:
         """Write a page that stays as it is; returns what to tell."""
-        page = self._sources.page(self._title)
-        self._write({self._out: page.html()})
-        return f"{self._out} is written ({self._out.stat().st_size / 1e6:.1f} MB)"
+        return self._finish(self._sources.page(self._title))
 
     def watch(self) -> str:
         """Until the run is over, or Ctrl-C. The last page is one that stays as it is; returns what to tell."""
@@ -51,10 +52,15 @@ class Watcher:
                 self._sleep(max(self._every, REST * spent))
         except KeyboardInterrupt:
             why = "watching was interrupted; the run isn't"
-        told = self.write_once()
+        page = self._sources.page(self._title)
+        told = self._finish(page)
         if self._stamp:
-            self._say_last_word()
+            self._say_last_word(page)
         return f"{told}; {why}"
+
+    def _finish(self, page: RunPage) -> str:
+        self._write({self._out: page.html()})
+        return f"{self._out} is written ({self._out.stat().st_size / 1e6:.1f} MB)"
 
     def _renew(self, *, over: bool) -> float:
         """Write what is new, and say that somebody looks. Returns how many seconds it took."""
@@ -69,16 +75,13 @@ class Watcher:
             self._write({self._news: news_script(self._stamp, time.time(), over=False)})
         return time.monotonic() - start
 
-    def _say_last_word(self) -> None:
+    def _say_last_word(self, page: RunPage) -> None:
         """Pages that are open hear that it is over, and get its end; then the files beside the page go."""
-        page: RunPage = self._sources.page(self._title)
         self._stamp += 1
         self._write({self._data: page.data_script(self._stamp)})
         self._write({self._news: news_script(self._stamp, time.time(), over=True)})
-        try:
-            self._sleep(2 * self._every)
-        except KeyboardInterrupt:
-            pass
+        with suppress(KeyboardInterrupt):
+            self._sleep(max(2 * self._every, LAST_WORD_SECONDS))
         for file in (self._news, self._data):
             file.unlink(missing_ok=True)
 
@@ -86,10 +89,14 @@ class Watcher:
         """Whether the run has ended, by its own word or because its process is gone."""
         run = self._sources.run
         assert run is not None
-        if read_status(run).get("state") in ENDS:
+        status = read_status(run)
+        if status.get("state") in ENDS:
             return True
         attempt = Attempt.newest(run)
-        return attempt is not None and not attempt.seems_alive()
+        try:
+            return attempt is None or not attempt.seems_alive()
+        except OSError:  # somebody else's run, whose folder may only be read: what it says of itself must do
+            return bool(state_of(status, time.time())["name"] == "lost")
 
     def _live(self) -> Live:
         return Live(self._out.stem, self._every, self._stamp)
