@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 from nemo_prorl.analysis.packed import packed, rounded
 from nemo_prorl.telemetry.records import SAMPLES_FILE, VALIDATION_SAMPLES_FILE, each_record
 
-LIMITS = (100_000, 30_000, 10_000, 5_000, 3_000, 2_000, 1_000, 500, 250)  # characters of a text that are kept
+# Characters of a text that are kept.
+LIMITS = (100_000, 30_000, 10_000, 6_000, 4_000, 3_000, 2_000, 1_400, 1_000, 700, 500, 350, 250, 170, 120)
 CHUNK = 400  # answers that are unpacked together
-PACKS_TO = 0.4  # what text becomes at most as a rule, letters of base64 a character; it is measured in the end
+PACKS_TO = 0.3  # letters of base64 a character, if a text packs well; then it is measured
 
 NAMES = ("from", "domain", "task", "outcome", "finish_reason")
 NUMBERS = ("step", "reward", "shaped_reward", "prompt_tokens", "response_tokens")
@@ -62,14 +63,17 @@ def pack_samples(sources: Sequence[Samples], *, budget: int) -> PackedSamples:
             sizes[limit] += sum(min(len(str(record.get(name, ""))), limit) for name in TEXTS)
     limits = [limit for limit in LIMITS if sizes[limit] * PACKS_TO <= budget] or [LIMITS[-1]]
     rows = sorted((_row(record, limits[0]) for record in _all(sources)), key=itemgetter("step"))
-    for limit in limits:
-        found = _pack([_cut_row(row, limit) for row in rows], total, limit)
-        if found.size <= budget:
-            return found
+    found = _pack(rows, total, limits[0])
+    while found.size > budget and len(limits) > 1:
+        shrinking = budget / found.size
+        limits = [one for one in limits[1:] if sizes[one] <= shrinking * sizes[limits[0]]] or [limits[-1]]
+        found = _pack([_cut_row(row, limits[0]) for row in rows], total, limits[0])
     every = 2
-    while (found := _pack([_cut_row(row, limits[-1]) for row in rows[::every]], total, limits[-1])).size > budget:
-        if every > len(rows):
-            return _pack([], total, limits[-1])
+    while found.size > budget:
+        kept = rows[::every] if every <= len(rows) else []
+        found = _pack([_cut_row(row, limits[0]) for row in kept], total, limits[0])
+        if not kept:
+            break
         every *= 2
     return found
 

@@ -51,7 +51,7 @@ def test_a_prompt_that_many_share_stands_there_once():
 
 
 def test_texts_are_cut_as_little_as_the_budget_asks_for():
-    """1,000 answers of 2,500 letters, about 0.7 letters of base64 each: 700 kB of them fit when each has 1,000."""
+    """1,000 answers of 2,500 letters, about 0.7 letters of base64 each: 800 kB hold them when each keeps 1,000."""
     packed = pack_samples([answers(1000, letters=2500)], budget=800_000)
     index = unpacked(packed.index)
     assert packed.size <= 800_000
