@@ -16,7 +16,6 @@ from nemo_prorl.config.closed import Closed
 from nemo_prorl.evaluation.folder import read_document, write_document
 from nemo_prorl.evaluation.records import Measure, ModelRecord
 
-FORMAT = 1
 ANALYSIS, IN_WORDS = "analysis.json", "analysis.md"
 
 Role = Literal["base", "middle", "final"]
@@ -142,7 +141,8 @@ class Point(Closed):
 
 
 class Correlation(Closed):
-    """Between two numbers of each benchmark. p-values are two-sided, by permutation; null: too few points, or no spread."""
+    """Between two numbers of each benchmark. p-values are two-sided, by permutation; null: under 3 points, or no
+    spread."""
 
     points: int
     pearson: float | None
@@ -179,7 +179,7 @@ class Sweep(Closed):
 class Analysis(Closed):
     """analysis.json. `evaluations`: the folders that it was made of."""
 
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
     models: Mapping[Role, ModelRecord]
     evaluations: Mapping[Role, str]
     k: int = Field(description="of pass@k, the boundary")

@@ -34,13 +34,30 @@ TABLES_MARKDOWN, TABLES_TEXT = "tables.md", "tables.txt"
 
 # `messages`, `reference` and `metadata` are JSON text. A problem is known by its set and its uid.
 PROBLEM_COLUMNS: Mapping[str, Kind] = {
-    **{"set": "text", "uid": "text", "domain": "text", "task": "text", "source": "text"},
-    **{"prompt_tokens": "integer", "messages": "text", "verifier": "text", "reference": "text", "metadata": "text"},
+    "set": "text",
+    "uid": "text",
+    "domain": "text",
+    "task": "text",
+    "source": "text",
+    "prompt_tokens": "integer",
+    "messages": "text",
+    "verifier": "text",
+    "reference": "text",
+    "metadata": "text",
 }
 SAMPLE_COLUMNS: Mapping[str, Kind] = {
-    **{"set": "text", "uid": "text", "domain": "text", "task": "text", "sample": "integer"},
-    **{"reward": "number", "outcome": "text", "reason": "text", "finish_reason": "text", "response_tokens": "integer"},
-    **{"text": "text", "tokens": "tokens"},
+    "set": "text",
+    "uid": "text",
+    "domain": "text",
+    "task": "text",
+    "sample": "integer",
+    "reward": "number",
+    "outcome": "text",
+    "reason": "text",
+    "finish_reason": "text",
+    "response_tokens": "integer",
+    "text": "text",
+    "tokens": "tokens",
 }
 
 Document = TypeVar("Document", bound=BaseModel)
@@ -163,7 +180,11 @@ def _answers(columns: Mapping[str, list[Any]]) -> Iterator[Answers]:
 
 def _problem_row(set_name: str, prompt: Prompt) -> dict[str, Any]:
     return {
-        **{"set": set_name, "uid": prompt.uid, "domain": prompt.domain, "task": prompt.task, "source": prompt.source},
+        "set": set_name,
+        "uid": prompt.uid,
+        "domain": prompt.domain,
+        "task": prompt.task,
+        "source": prompt.source,
         "prompt_tokens": len(prompt.token_ids),
         "messages": _json(list(map(dict, prompt.messages))),
         "verifier": prompt.verifier,
@@ -176,9 +197,16 @@ def _sample_rows(set_name: str, group: Group) -> Iterator[dict[str, Any]]:
     prompt = group.prompt
     for sample, (completion, verdict) in enumerate(zip(group.completions, group.verdicts, strict=True)):
         yield {
-            **{"set": set_name, "uid": prompt.uid, "domain": prompt.domain, "task": prompt.task, "sample": sample},
-            **{"reward": verdict.reward, "outcome": verdict.outcome, "reason": _utf8(verdict.reason)},
-            **{"finish_reason": completion.finish_reason, "response_tokens": completion.length},
+            "set": set_name,
+            "uid": prompt.uid,
+            "domain": prompt.domain,
+            "task": prompt.task,
+            "sample": sample,
+            "reward": verdict.reward,
+            "outcome": verdict.outcome,
+            "reason": _utf8(verdict.reason),
+            "finish_reason": completion.finish_reason,
+            "response_tokens": completion.length,
             "text": _utf8(completion.text),
             "tokens": completion.token_ids,
         }

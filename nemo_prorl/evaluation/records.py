@@ -13,8 +13,6 @@ from pydantic import Field
 
 from nemo_prorl.config.closed import Closed
 
-FORMAT = 1  # raised when a reader of the older documents would misread the newer ones
-
 
 class ModelRecord(Closed):
     """Whose answers they are. `identity` tells its weights from others; `step` of a checkpoint that says so."""
@@ -50,7 +48,7 @@ class SetRecord(Closed):
 class Manifest(Closed):
     """manifest.json, written before the first sample: what the folder holds, or will hold when it is done."""
 
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
     model: ModelRecord
     engine: str
     sampling: SamplingRecord
@@ -119,7 +117,7 @@ class Table(Closed):
 class Results(Closed):
     """results.json: what came of it. It is written when every sample is there."""
 
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
     model: ModelRecord
     sets: Mapping[str, SetScore]
     tables: tuple[Table, ...]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from nemo_prorl.evaluation.records import Measure
 
 RESAMPLES = 2000
 INTERVAL = (2.5, 97.5)  # per cent
-_AT_ONCE = 200  # resamples in memory, as counts of each problem
+_AT_ONCE = 200  # resamples drawn in one go, as whole numbers
 
 
 class Resampled(NamedTuple):
@@ -55,16 +56,16 @@ def resampled(values_MP: NDArray[np.float64], key: str) -> list[Resampled]:
     return [Resampled(float(mean), draws) for mean, draws in zip(means, draws_MR, strict=True)]
 
 
-def problem_counts(problems: int, key: str, resamples: int = RESAMPLES) -> NDArray[np.float64]:
-    """How often each problem is in each resample, [resamples, problems]; every row sums to `problems`."""
+@lru_cache(maxsize=4)
+def problem_counts(problems: int, key: str) -> NDArray[np.float64]:
+    """How often each problem is in each resample, [RESAMPLES, problems]; every row sums to `problems`."""
     random = np.random.Generator(np.random.PCG64(_seed(f"{key}\x1f{problems}")))
     chances = np.full(problems, 1 / problems)
-    return np.concatenate(
-        [
-            random.multinomial(problems, chances, size=min(_AT_ONCE, resamples - start)).astype(np.float64)
-            for start in range(0, resamples, _AT_ONCE)
-        ]
-    )
+    counts = np.empty((RESAMPLES, problems))
+    for start in range(0, RESAMPLES, _AT_ONCE):
+        counts[start : start + _AT_ONCE] = random.multinomial(problems, chances, size=_AT_ONCE)
+    counts.flags.writeable = False  # it is kept and given out again
+    return counts
 
 
 def _seed(text: str) -> int:

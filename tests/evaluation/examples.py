@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from nemo_prorl.analysis.analyse import analyse, write_analysis
+from nemo_prorl.analysis.records import Analysis, Role
 from nemo_prorl.data.prompt import Prompt
 from nemo_prorl.data.trajectory import Completion, Group, Verdict
 from nemo_prorl.evaluation.folder import EvaluationFolder
@@ -60,6 +62,17 @@ def example_evaluation(
             folder.write_part(set_name, part, found[start : start + PROBLEMS_PER_PART])
     write_results(folder)
     return folder
+
+
+def example_analysis(path: str | Path, *, samples: int = 16) -> Analysis:
+    """Evaluations base, middle and final below `path`, and their analysis in its folder `analysis`."""
+    chances: dict[Role, Chances] = {"base": BASE, "middle": MIDDLE, "final": FINAL}
+    folders = {
+        role: example_evaluation(Path(path) / role, each, name=role, samples=samples) for role, each in chances.items()
+    }
+    analysis = analyse(folders)
+    write_analysis(analysis, Path(path) / "analysis")
+    return analysis
 
 
 def example_manifest(name: str, problems: Mapping[str, int], samples: int) -> Manifest:
