@@ -20,7 +20,7 @@ def boundary_section(analysis: Analysis) -> dict[str, Any]:
     """Regimes and competence first, then a chart a benchmark; what has more detail is folded."""
     benchmarks = analysis.benchmarks
     models = "; ".join(f"{role}: {model.name}" for role, model in analysis.models.items())
-    folded = [
+    folded: list[dict[str, Any]] = [
         {"title": "Difficulty", "plots": [_sweep_plot(sweep) for sweep in analysis.sweeps], "open": True},
         {"title": "Shifts of pass@1", "plots": [_shift_plot(*one) for one in benchmarks.items()]},
         {"title": "Newly solved and newly lost problems", "tables": [t.as_json() for t in _change_tables(benchmarks)]},
@@ -53,8 +53,8 @@ def _regime_table(analysis: Analysis) -> Table:
     at = f"pass@{analysis.k}"
     heads = ["benchmark", "regime", f"{at}: base to final", "middle to final", "pass@1", "newly solved / lost", "p"]
     note = (
-        "Changes are paired by problem, ± one standard error. How sure: the share of bootstrap resamples of the problems "
-        "that get the same regime. p: sign test of newly solved against newly lost."
+        "Changes are paired by problem, ± one standard error. How sure: the share of bootstrap resamples of the "
+        "problems that get the same regime. p: sign test of newly solved against newly lost."
     )
     return Table("How the boundary moved", heads, rows, note, numbers_from=2)
 
@@ -72,8 +72,10 @@ def _pass_plot(name: str, one: BenchmarkAnalysis) -> dict[str, Any]:
         {
             "label": role,
             "colour": COLOURS[role],
-            **{"x": list(curve.ks), "y": column(curve.values)},
-            **{"low": column(curve.lows), "high": column(curve.highs)},
+            "x": list(curve.ks),
+            "y": column(curve.values),
+            "low": column(curve.lows),
+            "high": column(curve.highs),
         }
         for role, curve in one.curves.items()
     ]
@@ -82,7 +84,9 @@ def _pass_plot(name: str, one: BenchmarkAnalysis) -> dict[str, Any]:
         "unit": f"pass@k, {one.problems} problems",
         "note": _told_regime(one.regime) + " Shaded: 95 %.",
         "x": {"label": "k", "log": True},
-        **{"bottom": 0, "top": 1, "series": series},
+        "bottom": 0,
+        "top": 1,
+        "series": series,
     }
 
 
@@ -100,13 +104,14 @@ def _competence_plot(competence: Competence) -> dict[str, Any]:
             "colour": domain if domain != "mixed" else "sixth",
             "dots": True,
             "names": [point.benchmark for point in group],
-            **{"x": column(point.base for point in group), "y": column(point.gain for point in group)},
+            "x": column(point.base for point in group), "y": column(point.gain for point in group),
         })  # fmt: skip
     both, halves = competence.base_and_gain, competence.halves
     return {
         "title": "Base against gain",
         "unit": f"gain of pass@{competence.k}",
-        "note": f"The weaker the start, the stronger the gain? {_told_correlation(both)} Base and gain from separate answers, which is free of a bias: {_told_correlation(halves)}",
+        "note": f"The weaker the start, the stronger the gain? {_told_correlation(both)} Base and gain from separate "
+        f"answers, which is free of a bias: {_told_correlation(halves)}",
         "x": {"label": f"base pass@{competence.k}", "range": [0, 1]},
         "bottom": None,
         "top": None,
@@ -145,7 +150,9 @@ def _sweep_plot(sweep: Sweep) -> dict[str, Any]:
         "title": sweep.task,
         "unit": "share solved",
         "x": {"label": "level"},
-        **{"bottom": 0, "top": 1, "series": series},
+        "bottom": 0,
+        "top": 1,
+        "series": series,
     }
 
 
@@ -158,7 +165,8 @@ def _shift_plot(name: str, one: BenchmarkAnalysis) -> dict[str, Any]:
             "label": role,
             "colour": COLOURS[role],
             "bars": {"width": rounded(width), "place": place, "of": len(roles)},
-            **{"x": centres, "y": list(found.counts[role])},
+            "x": centres,
+            "y": list(found.counts[role]),
         }
         for place, role in enumerate(roles)
     ]
@@ -168,7 +176,9 @@ def _shift_plot(name: str, one: BenchmarkAnalysis) -> dict[str, Any]:
         "unit": "problems by their pass@1",
         "note": f"Means: {means}; p of a shift {_p(found.shift_p_value)}.",
         "x": {"label": "pass@1", "range": [0, 1]},
-        **{"bottom": 0, "top": None, "series": series},
+        "bottom": 0,
+        "top": None,
+        "series": series,
     }
 
 
@@ -179,8 +189,8 @@ def _change_tables(benchmarks: Mapping[str, BenchmarkAnalysis]) -> Iterator[Tabl
         if rows:
             more = f" The first {MOST_PROBLEMS} of {len(rows)} are shown." if len(rows) > MOST_PROBLEMS else ""
             note = (
-                "p: one-sided exact test for the problem alone, and after Holm's correction over the benchmark. The last "
-                f"column: up to which chance the model without a right answer may still solve it (95 %).{more}"
+                "p: one-sided exact test for the problem alone, and after Holm's correction over the benchmark. The "
+                f"last column: up to which chance the model without a right answer may still solve it (95 %).{more}"
             )
             yield Table(name, heads, rows[:MOST_PROBLEMS], note, numbers_from=2)
 

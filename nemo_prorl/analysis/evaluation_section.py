@@ -49,8 +49,11 @@ def evaluation_samples(folder: EvaluationFolder) -> Samples:
                         prompt, tokens = asked.get((set_name, record["uid"]), ("", 0))
                         yield {
                             **record,
-                            **{"prompt": prompt, "prompt_tokens": tokens, "response": record["text"]},
-                            **{"shaped_reward": record["reward"], "from": f"evaluation: {name}, {set_name}"},
+                            "prompt": prompt,
+                            "prompt_tokens": tokens,
+                            "response": record["text"],
+                            "shaped_reward": record["reward"],
+                            "from": f"evaluation: {name}, {set_name}",
                             "step": folder.manifest().model.step or 0,
                         }
 
@@ -82,7 +85,7 @@ def _paper_table(title: str, found: Sequence[Results]) -> Table:
 
 def _own_cells(table: ResultsTable, names: Sequence[str]) -> list[str]:
     measures = {column.name: column.measure for column in table.columns}
-    return [told(measures.get(name), ".1f") or "–" for name in names]
+    return [told(measures.get(name), ".1f") or "\N{EN DASH}" for name in names]
 
 
 def told(measure: Measure | None, form: str = ".3f") -> str:

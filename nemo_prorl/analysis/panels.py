@@ -38,7 +38,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """A chart over steps. `top`: where its scale ends at least; `bottom`: where it begins; None: as the data want it."""
+    """A chart over steps. Its scale reaches from `bottom` to `top` at least; None: as the data want it."""
 
     title: str
     unit: str
@@ -108,7 +108,9 @@ KL = Section(
     "KL",
     "What the paper's Figure 8 shows: how far the policy has gone from its reference. A hard reset puts it back to 0.",
     [
-        Panel("KL divergence", "nats a token", [line("to the reference", "kl/reference"), line("to the base", "kl/base")]),
+        Panel(
+            "KL divergence", "nats a token", [line("to the reference", "kl/reference"), line("to the base", "kl/base")]
+        ),
         Panel("Share of the loss", "0 to 1", [line("KL term", "kl/loss_share")], "Above 0.5 updates shrink."),
         Panel("By domain", "nats a token", [line("", "kl/<domain>/reference")]),
         Panel("To the base, by domain", "nats a token", [line("", "kl/<domain>/base")]),
@@ -144,7 +146,10 @@ REWARDS = Section(
         Panel(
             "Not judged",
             "fraction of answers",
-            [line("no answer", "rollout/no_answer_fraction"), line("verifier failed", "rollout/unjudged_fraction", "bad")],
+            [
+                line("no answer", "rollout/no_answer_fraction"),
+                line("verifier failed", "rollout/unjudged_fraction", "bad"),
+            ],
         ),
     ],
 )
@@ -168,7 +173,10 @@ LENGTHS = Section(
         Panel(
             "Without an end",
             "fraction of answers",
-            [line("cut at the limit", "rollout/truncated_fraction"), line("no end token", "rollout/missing_end_fraction")],
+            [
+                line("cut at the limit", "rollout/truncated_fraction"),
+                line("no end token", "rollout/missing_end_fraction"),
+            ],
         ),
         Panel("Cut at the limit, by domain", "fraction of answers", [line("", "rollout/<domain>/truncated_fraction")]),
         Panel("Repetition", "share of repeated 3-grams", [line("all", "rollout/repetition_mean")]),
@@ -198,7 +206,9 @@ UPDATES = Section(
             "before clipping",
             [line("mean", "optimizer/grad_norm"), line("largest of the step", "optimizer/grad_norm_max")],
         ),
-        Panel("KL of a step", "nats a token", [line("policy that sampled, and now", "policy/approximate_kl")], bottom=None),
+        Panel(
+            "KL of a step", "nats a token", [line("policy that sampled, and now", "policy/approximate_kl")], bottom=None
+        ),
         Panel("Loss", "", [line("surrogate", "policy/loss"), line("with KL", "policy/total_loss")], bottom=None),
         Panel("Ratio", "", [line("largest", "policy/ratio_max"), line("smallest", "policy/ratio_min")]),
         Panel("Learning rate", "", [line("learning rate", "optimizer/lr")]),
@@ -223,7 +233,10 @@ MISMATCH = Section(
         Panel(
             "Correction",
             "weights of the sampler correction",
-            [line("mean weight", "policy/correction_weight"), line("truncated", "policy/correction_clipped_fraction", "bad")],
+            [
+                line("mean weight", "policy/correction_weight"),
+                line("truncated", "policy/correction_clipped_fraction", "bad"),
+            ],
         ),
         Panel(
             "Ratio at a step's first update",
@@ -275,4 +288,10 @@ SECTIONS_OF_STEPS = (KL, REWARDS, LENGTHS, UPDATES, MISMATCH, TIME)
 
 def shown_metrics(sections: Iterable[Section]) -> set[str]:
     """The metrics of steps that some chart shows."""
-    return {one.metric for section in sections for panel in section.panels for each in panel.lines for one in each.expanded()}
+    return {
+        one.metric
+        for section in sections
+        for panel in section.panels
+        for each in panel.lines
+        for one in each.expanded()
+    }

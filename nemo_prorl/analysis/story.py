@@ -31,19 +31,18 @@ ENDS = ("finished", "stopped", "failed")
 
 
 def story_of(run: RunRecord, *, more: Sequence[Mapping[str, Any]] = (), now: float | None = None) -> dict[str, Any]:
-    """The whole page but its samples. `more`: sections that come after those of validation, as `section_json` has them."""
+    """The whole page but its samples. `more`: sections to put after that of validation, made like `section_json`'s."""
     now = time.time() if now is None else now
     curves = {"steps": _columns(_derived(run.steps)), "validation": _columns(run.validations)}
     known: set[tuple[Of, str]] = {("steps", name) for name in curves["steps"]["y"]}
     known |= {("validation", name) for name in curves["validation"]["y"]}
     ks = ks_of(run.validations)
     sections = [dynamics(ks), *SECTIONS_OF_STEPS]
-    told = [section_json(section, known) for section in sections]
+    told: list[Mapping[str, Any]] = [section_json(section, known) for section in sections]
     rest = sorted(set(curves["steps"]["y"]) - shown_metrics(sections))
     told.insert(2, _validation(run, ks, known))
     told[3:3] = more
-    told.append({"id": "events", "title": "Events", "short": "Events", "lead": "", "tables": [t.as_json() for t in event_tables(run)]})
-    told.append(_rest(rest, known))
+    told += [_events(run), _rest(rest, known)]
     return {
         "folder": str(run.folder),
         "made_unix_seconds": now,
@@ -51,7 +50,7 @@ def story_of(run: RunRecord, *, more: Sequence[Mapping[str, Any]] = (), now: flo
         "facts": _facts(run, ks),
         "stages": [list(span) for span in run.stages],
         "resets": [[record["step"], str(record.get("note", ""))] for record in run.events.get("reset", ())],
-        "restarts": [[told.first_step, told.number] for told in run.attempts[1:] if told.first_step is not None],
+        "restarts": [[one.first_step, one.number] for one in run.attempts[1:] if one.first_step is not None],
         "alarms": [_alarm(record) for record in run.events.get("alarm", ())],
         "curves": curves,
         "sections": [one for one in told if any(one.get(part) for part in ("panels", "plots", "tables", "folded"))],
@@ -116,6 +115,11 @@ def _validation(run: RunRecord, ks: Sequence[int], known: set[tuple[Of, str]]) -
         panels = [asdict(panel) for one in tasks if (panel := one.within(known))]
         section["folded"] = [{"title": f"By task ({len(panels)})", "panels": panels, "open": len(panels) <= 6}]
     return section
+
+
+def _events(run: RunRecord) -> dict[str, Any]:
+    tables = [table.as_json() for table in event_tables(run)]
+    return {"id": "events", "title": "Events", "short": "Events", "lead": "", "tables": tables}
 
 
 def _rest(metrics: Sequence[str], known: set[tuple[Of, str]]) -> dict[str, Any]:

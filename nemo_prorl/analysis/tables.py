@@ -56,7 +56,9 @@ def reset_table(run: RunRecord) -> Table | None:
             else ""
             for what in ("reward", "entropy", "score")
         ]
-        rows.append([str(record["step"]), str(record.get("note", "")), _number(record.get("reset/kl_before")), *changes])
+        rows.append(
+            [str(record["step"]), str(record.get("note", "")), _number(record.get("reset/kl_before")), *changes]
+        )
     heads = ["step", "reason", "KL before", "reward before → after", "entropy", "score"]
     return Table("Resets of reference and optimizer", heads, rows) if rows else None
 
@@ -73,7 +75,11 @@ def stage_table(run: RunRecord) -> Table | None:
 def attempt_table(run: RunRecord) -> Table | None:
     rows = [_attempt(told) for told in run.attempts]
     heads = ["attempt", "host", "began", "took", "first step that counts", "how it ended"]
-    return Table("Attempts", heads, rows, "Every start of the command is one; each goes on where the last was saved.") if rows else None
+    return (
+        Table("Attempts", heads, rows, "Every start of the command is one; each goes on where the last was saved.")
+        if rows
+        else None
+    )
 
 
 def _attempt(told: AttemptTold) -> list[str]:

@@ -34,7 +34,9 @@ def run(arguments: list[str], *, dry_run: bool = False) -> int:
         return 0
     if options.watch and sources.run is None:
         raise ConfigError("prorl report --watch: none of the folders is that of a run, so there is nothing to watch")
-    watcher = Watcher(sources, out, title=options.title or options.folders[0].resolve().name, every_seconds=options.every)
+    watcher = Watcher(
+        sources, out, title=options.title or options.folders[0].resolve().name, every_seconds=options.every
+    )
     print(watcher.watch() if options.watch else watcher.write_once(), flush=True)
     return 0
 

@@ -49,8 +49,8 @@ class Sources:
             else:
                 raise DataError(
                     f"{folder} is not the folder of a run, of an evaluation or of an analysis: it has none of "
-                    f"{METRICS_FILE}, {STATUS_FILE}, {MANIFEST}, {ANALYSIS}. Give a run.dir, or what `prorl evaluate` or "
-                    "`prorl analyze` has written"
+                    f"{METRICS_FILE}, {STATUS_FILE}, {MANIFEST}, {ANALYSIS}. Give a run.dir, or what `prorl evaluate` "
+                    "or `prorl analyze` has written"
                 )
         for what, found in (("run", runs), ("analysis", analyses)):
             if len(found) > 1:
@@ -58,7 +58,8 @@ class Sources:
                     f"a report is about one {what}, and these are {len(found)}: {', '.join(map(str, found))}. Write a "
                     "report of each"
                 )
-        return cls(*runs[:1] or [None], list(dict.fromkeys(evaluations)), *analyses[:1] or [None])
+        run, analysis = (next(iter(found), None) for found in (runs, analyses))
+        return cls(run, list(dict.fromkeys(evaluations)), analysis)
 
     def told(self) -> list[str]:
         """A line for each folder."""

@@ -38,7 +38,9 @@ def example_analysis() -> Analysis:
         for role in ROLES
     }
     points = tuple(
-        Point(benchmark=name, domain=DOMAINS[name], base=curves["base"][-1], gain=curves["final"][-1] - curves["base"][-1])
+        Point(
+            benchmark=name, domain=DOMAINS[name], base=curves["base"][-1], gain=curves["final"][-1] - curves["base"][-1]
+        )
         for name, curves in LEVELS.items()
     )
     known = Correlation(points=3, pearson=-0.98, pearson_p_value=0.04, spearman=-1.0, spearman_p_value=0.33)

@@ -33,7 +33,14 @@ def write_run(folder: Path, *, steps: int = 40, state: str = "finished", samples
 
 
 def write_status(folder: Path, *, step: int, steps: int, state: str) -> None:
-    told = {"state": state, "phase": "rollout", "step": step, "steps": steps, "stage": "second", "reason": "all steps are done"}
+    told = {
+        "state": state,
+        "phase": "rollout",
+        "step": step,
+        "steps": steps,
+        "stage": "second",
+        "reason": "all steps are done",
+    }
     (folder / "status.json").write_text(json.dumps({**told, "heartbeat_unix_seconds": time.time()}))
 
 
@@ -43,9 +50,9 @@ def records_of(step: int, steps: int) -> list[dict]:
     if step:
         domains = {f"reward/{name}/sampled_mean": (step + place) / (steps + 5) for place, name in enumerate(DOMAINS)}
         found.append({
-            **{"step": step, "kind": "train", "note": "first" if step <= steps // 2 else "second"}, **clock, **domains,
-            **{"reward/sampled_mean": step / steps, "policy/entropy": 1.0 / step, "kl/reference": 0.01 * (step % 20)},
-            **{"rollout/response_tokens_mean": 100.0 + step, "time/step_seconds": 5.0, "verifier/math/verdicts": 8.0},
+            "step": step, "kind": "train", "note": "first" if step <= steps // 2 else "second", **clock, **domains,
+            "reward/sampled_mean": step / steps, "policy/entropy": 1.0 / step, "kl/reference": 0.01 * (step % 20),
+            "rollout/response_tokens_mean": 100.0 + step, "time/step_seconds": 5.0, "verifier/math/verdicts": 8.0,
             "strange/metric": -step / 4,
         })  # fmt: skip
     if step % 10 == 0:
@@ -54,7 +61,9 @@ def records_of(step: int, steps: int) -> list[dict]:
         found.append({"step": step, "kind": "validation", **clock, **scores})
     if step == 7:
         alarm = {"alarm/entropy_collapse/value": 0.04, "alarm/entropy_collapse/limit": 0.05}
-        found.append({"step": 7, "kind": "alarm", "name": "entropy_collapse", "note": "raise clip_high", **clock, **alarm})
+        found.append(
+            {"step": 7, "kind": "alarm", "name": "entropy_collapse", "note": "raise clip_high", **clock, **alarm}
+        )
     if step == steps // 2:
         found.append({"step": step, "kind": "reset", "note": "a stage begins", **clock, "reset/kl_before": 0.19})
     return found
@@ -70,10 +79,19 @@ def sample(number: int, steps: int, samples: int) -> dict:
     text = HOSTILE[number] if number < len(HOSTILE) else f"answer {number}, I think"
     right = number % 3 == 0
     return {
-        **{"step": 1 + number * steps // samples, "uid": f"problem-{number}", "domain": DOMAINS[number % 5], "task": "sums"},
-        **{"prompt": f"question {number}: {text}", "response": text, "reward": float(right), "shaped_reward": float(right)},
-        **{"outcome": "no_answer" if number % 10 == 1 else "scored", "reason": text, "finish_reason": "stop"},
-        **{"prompt_tokens": 5, "response_tokens": 10 + number},
+        "step": 1 + number * steps // samples,
+        "uid": f"problem-{number}",
+        "domain": DOMAINS[number % 5],
+        "task": "sums",
+        "prompt": f"question {number}: {text}",
+        "response": text,
+        "reward": float(right),
+        "shaped_reward": float(right),
+        "outcome": "no_answer" if number % 10 == 1 else "scored",
+        "reason": text,
+        "finish_reason": "stop",
+        "prompt_tokens": 5,
+        "response_tokens": 10 + number,
     }
 
 

@@ -23,10 +23,19 @@ def long_run(tmp_path_factory):
     names += [f"part_{place % 6}/metric_{place}" for place in range(METRICS - len(names))]
     with (folder / "metrics.jsonl").open("w") as file:
         for step in range(1, STEPS + 1):
-            head = {"step": step, "kind": "train", "note": f"run{1 + step * 8 // (STEPS + 1)}", "time/unix_seconds": 60.0 * step}
+            head = {
+                "step": step,
+                "kind": "train",
+                "note": f"run{1 + step * 8 // (STEPS + 1)}",
+                "time/unix_seconds": 60.0 * step,
+            }
             file.write(json.dumps(head | {name: draw.random() for name in names}) + "\n")
             if step % 20 == 0:
-                scores = {f"validation/all/pass_at_{k}{end}": draw.random() for k in (1, 16) for end in ("", "_standard_error")}
+                scores = {
+                    f"validation/all/pass_at_{k}{end}": draw.random()
+                    for k in (1, 16)
+                    for end in ("", "_standard_error")
+                }
                 file.write(json.dumps({"step": step, "kind": "validation", **scores}) + "\n")
             if step % 250 == 0:
                 file.write(json.dumps({"step": step, "kind": "reset", "note": "no validation was better"}) + "\n")
@@ -35,8 +44,24 @@ def long_run(tmp_path_factory):
         for number, domain in zip(range(ANSWERS), cycle(DOMAINS), strict=False):
             texts = {"prompt": " ".join(draw.choices(words, k=40)), "response": " ".join(draw.choices(words, k=160))}
             told = {"domain": domain, "task": f"task_{number % 40}", "outcome": "scored", "finish_reason": "stop"}
-            numbers = {"reward": float(draw.random() < 0.5), "response_tokens": draw.randint(50, 8000), "prompt_tokens": 90}
-            file.write(json.dumps({"step": 1 + number // 25, "uid": f"{number:016x}", "reason": f"answered '{number}'", **texts, **told, **numbers}) + "\n")
+            numbers = {
+                "reward": float(draw.random() < 0.5),
+                "response_tokens": draw.randint(50, 8000),
+                "prompt_tokens": 90,
+            }
+            file.write(
+                json.dumps(
+                    {
+                        "step": 1 + number // 25,
+                        "uid": f"{number:016x}",
+                        "reason": f"answered '{number}'",
+                        **texts,
+                        **told,
+                        **numbers,
+                    }
+                )
+                + "\n"
+            )
     return folder
 
 
@@ -50,12 +75,16 @@ def test_a_long_run_opens_within_two_seconds_and_weighs_15_mb_at_most(long_run, 
     with chromium(tmp_path / "profile") as browser:
         browser.driver.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
         browser.open(page)
-        measured = {one["name"]: one["value"] for one in browser.driver.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]}
+        measured = {
+            one["name"]: one["value"] for one in browser.driver.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
+        }
         shown = browser.js("return +document.documentElement.dataset.ready")
         print(f"{page.stat().st_size / 1e6:.1f} MB, {measured['TaskDuration']:.2f} s of work, shown after {shown} ms")
         assert measured["TaskDuration"] <= 2.0
         assert browser.texts("#count")[0].startswith("50,000 answers; 1 to 20")
         assert browser.js("return document.querySelectorAll('.plot svg').length") >= 2
         browser.choose("find", "answered '49")
-        browser.wait("return document.getElementById('count').textContent.startsWith('1,111 of')")  # 49, 490 to 499, ...
+        browser.wait(
+            "return document.getElementById('count').textContent.startsWith('1,111 of')"
+        )  # 49, 490 to 499, ...
         assert browser.complaints() == []

@@ -28,7 +28,11 @@ def answers(count, *, letters, seed=0):
     """Random letters, which hardly pack at all."""
     source = random.Random(seed)
     rows = [
-        {"step": count - number, "prompt": "the same for all", "response": "".join(source.choices("abcdefghijklmnop", k=letters))}
+        {
+            "step": count - number,
+            "prompt": "the same for all",
+            "response": "".join(source.choices("abcdefghijklmnop", k=letters)),
+        }
         for number in range(count)
     ]
     return Samples("training", lambda: rows)

@@ -47,11 +47,27 @@ def test_an_attempt_that_no_step_is_left_of_has_no_first_step(tmp_path):
 
 def test_charts_that_a_run_has_no_data_for_are_left_out(run):
     story = story_of(run)
-    assert titles(section(story, "dynamics")["panels"]) == ["Held-out problems", "Training reward", "Response length", "Entropy"]
+    assert titles(section(story, "dynamics")["panels"]) == [
+        "Held-out problems",
+        "Training reward",
+        "Response length",
+        "Entropy",
+    ]
     assert titles(section(story, "kl")["panels"]) == ["KL divergence"]
-    assert [one["id"] for one in story["sections"]] == ["dynamics", "kl", "validation", "rewards", "lengths", "time", "events", "rest"]
+    assert [one["id"] for one in story["sections"]] == [
+        "dynamics",
+        "kl",
+        "validation",
+        "rewards",
+        "lengths",
+        "time",
+        "events",
+        "rest",
+    ]
     lines = section(story, "rewards")["panels"][0]["lines"]
-    assert [(line["label"], line["colour"]) for line in lines] == [(name, name) for name in ("math", "code", "stem", "logic", "instruction")]
+    assert [(line["label"], line["colour"]) for line in lines] == [
+        (name, name) for name in ("math", "code", "stem", "logic", "instruction")
+    ]
 
 
 def test_every_metric_of_steps_is_on_some_chart(run):
@@ -73,8 +89,24 @@ def test_curves_are_the_records_to_five_digits(run):
 
 def test_the_first_and_the_last_validation_are_compared_place_by_place(run):
     (table,) = section(story_of(run), "validation")["tables"]
-    assert [row[0] for row in table["rows"]] == ["All", "Domain: logic", "Domain: math", "Set: exam", "Set: other", "bits", "lcm"]
-    assert table["rows"][0] == ["All", "0.100 ± 0.020", "0.500 ± 0.020", "+0.400", "0.500 ± 0.020", "0.500 ± 0.020", "+0.000"]
+    assert [row[0] for row in table["rows"]] == [
+        "All",
+        "Domain: logic",
+        "Domain: math",
+        "Set: exam",
+        "Set: other",
+        "bits",
+        "lcm",
+    ]
+    assert table["rows"][0] == [
+        "All",
+        "0.100 ± 0.020",
+        "0.500 ± 0.020",
+        "+0.400",
+        "0.500 ± 0.020",
+        "0.500 ± 0.020",
+        "+0.000",
+    ]
 
 
 def test_events_are_told_as_tables(run):

@@ -121,7 +121,9 @@ def test_an_open_page_follows_a_live_run_to_its_end(tmp_path):
     with watching(run) as process, chromium(tmp_path / "profile") as browser:
         browser.open(run / "report.html")
         assert browser.js(state, "step 40")
-        browser.js("document.querySelector('#rest summary').click(); document.querySelector('#answers summary').click()")
+        browser.js(
+            "document.querySelector('#rest summary').click(); document.querySelector('#answers summary').click()"
+        )
         browser.js("document.querySelector('#kl .plot').focus()")
         add_step(run, 41)
         browser.wait(state, "step 41 of 60")
