@@ -23,6 +23,8 @@ examples:
       megatron.tensor_parallel_size=2
   prorl sft sft=jsonl sft.source.path=FILE model.path=FOLDER
   prorl data prepare only=[reasoning_gym]             the paper's sources as files; also: inspect, validate
+  prorl evaluate MODEL benchmarks=math run.dir=evaluations/final
+  prorl analyze evaluations/base evaluations/final --output analysis
   prorl verify responses.jsonl --output rewards.jsonl
   prorl report runs/first --watch                     one HTML page that keeps up with the run
   prorl stop runs/first                               a live run saves and ends; the same command goes on
@@ -47,6 +49,12 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command("nemo_prorl.commands.train", "prolonged reinforcement learning", settings=True),
     "sft": Command("nemo_prorl.commands.sft", "a cold start on demonstrations", settings=True),
+    "evaluate": Command(
+        "nemo_prorl.commands.evaluate", "a model's answers to benchmarks, stored and scored", settings=True
+    ),
+    "analyze": Command(
+        "nemo_prorl.commands.analyze", "where the boundary of reasoning moved, from base to final model"
+    ),
     "data": Command("nemo_prorl.commands.data", "problems to train on: prepare, inspect, validate"),
     "convert": Command("nemo_prorl.commands.convert", "between Hugging Face folders and Megatron checkpoints"),
     "verify": Command("nemo_prorl.commands.verify", "rewards for responses that are in a file"),

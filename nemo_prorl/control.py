@@ -176,6 +176,11 @@ class RunControl:
         if reasons:
             raise Stopped(reasons[0])
 
+    def pass_on(self, stop: Stopped) -> None:
+        """Not collective: have ranks that meet others seldom learn in a second that this one is asked to stop."""
+        with suppress(OSError):
+            (self._run_dir / STOP_FILE).write_text(str(stop), encoding="utf-8")
+
     def stop_is_done(self) -> None:
         """Everything is saved: the stop file goes, so that the next start goes on."""
         if self._world.is_main:

@@ -24,7 +24,7 @@ def analyse(
     creativity: Creativities | None = None,
     told: Callable[[str], None] = lambda benchmark: None,
 ) -> Analysis:
-    """`folders` by role: base and final, and middle between them or not. `told` hears of each benchmark when it is done.
+    """`folders` by role: base and final, and middle between them or not. `told` hears of each benchmark that is done.
 
     Raises:
         DataError: the evaluations aren't finished, or not of the same problems.
@@ -41,7 +41,7 @@ def analyse(
         evaluations={role: str(folder.path) for role, folder in folders.items()},
         k=boundary_k,
         benchmarks=found,
-        competence=competence(benchmarks, boundary_k, creativity["base"] if "base" in creativity else None),
+        competence=competence(benchmarks, boundary_k, creativity.get("base")),
         sweeps=sweeps(benchmarks, boundary_k),
     )
 

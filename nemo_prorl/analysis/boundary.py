@@ -81,8 +81,8 @@ def _benchmarks_of_set(name: str, folders: Mapping[Role, EvaluationFolder]) -> I
     asked = {role: folder.manifest().sets[name] for role, folder in folders.items()}
     if len({one.identity for one in asked.values()}) > 1:
         raise DataError(
-            f"set {name!r} has other problems in {' and '.join(str(f.path) for f in folders.values())}, so their answers "
-            "can't be compared; evaluate all models with the same settings of the set"
+            f"set {name!r} doesn't have the same problems in {', '.join(str(f.path) for f in folders.values())}, so "
+            "their answers can't be compared; evaluate all models with the same settings of the set"
         )
     if len({one.solved_reward for one in asked.values()}) > 1:
         raise DataError(f"set {name!r}: solved_reward differs between evaluations; they must count the same as solved")
@@ -102,7 +102,7 @@ def _benchmarks_of_set(name: str, folders: Mapping[Role, EvaluationFolder]) -> I
         }
         start += len(found)
         yield Benchmark(
-            name=name if len(tasks) == 1 else f"{name}/{task}",
+            name=benchmark_name(name, task, len(tasks)),
             title=asked["base"].title if len(tasks) == 1 else task,
             set=name,
             task=task,
@@ -110,6 +110,11 @@ def _benchmarks_of_set(name: str, folders: Mapping[Role, EvaluationFolder]) -> I
             uids=tuple(each.uid for each in found),
             counts=counts,
         )
+
+
+def benchmark_name(set_name: str, task: str, tasks: int) -> str:
+    """A set of one task is one benchmark; of several, each of them is."""
+    return set_name if tasks == 1 else f"{set_name}/{task}"
 
 
 def analysed(one: Benchmark, boundary_k: int) -> BenchmarkAnalysis:
@@ -149,7 +154,7 @@ def _curve(one: Benchmark, role: Role) -> Curve:
 
 
 def _regime(one: Benchmark, k: int) -> Regime:
-    middle = one.counts["middle"] if "middle" in one.counts else None
+    middle = one.counts.get("middle")
     verdict = classify(one.counts["base"], middle, one.counts["final"], k, one.task)
     rises = [one.pass_at("final", k) - one.pass_at("base", k), one.solved_share("final") - one.solved_share("base")]
     if middle is not None:
@@ -179,8 +184,8 @@ def _distribution(one: Benchmark) -> Distribution:
 
 def _changes(one: Benchmark) -> Changes:
     base, final = one.counts["base"], one.counts["final"]
-    solved = np.flatnonzero((base.solved_P == 0) & (final.solved_P > 0))
-    lost = np.flatnonzero((base.solved_P > 0) & (final.solved_P == 0))
+    solved = np.flatnonzero((base.solved_P == 0) & (final.solved_P > 0)).tolist()
+    lost = np.flatnonzero((base.solved_P > 0) & (final.solved_P == 0)).tolist()
     return Changes(
         newly_solved=_change_list(one, solved, base, final),
         newly_lost=_change_list(one, lost, final, base),

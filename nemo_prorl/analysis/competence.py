@@ -1,13 +1,14 @@
 """The weaker the start, the stronger the gain (ProRL, section 4.1 and Figure 3), with its significance.
 
 The correlation of base pass@k with the gain final - base is negative even of pure noise: where the base was lucky, the
-gain is smaller. `halves` takes that away: each problem's answers of the base model are split in two, the base comes from
-one half and the gain from the other.
+gain is smaller. `halves` takes that away: each problem's answers of the base model are split in two, the base comes
+from one half and the gain from the other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +20,11 @@ from nemo_prorl.evaluation.pass_at_k import pass_at_k_by_correct
 from nemo_prorl.evaluation.records import Measure
 from nemo_prorl.evaluation.resampling import resampled
 
-_SEED = 0
-
 
 def competence(
     benchmarks: Mapping[str, Benchmark], k: int, creativity: Mapping[str, Creativity] | None = None
 ) -> Competence:
-    """Over benchmarks, at pass@k (fewer, where a benchmark has fewer samples). `creativity`: of the base, by benchmark."""
+    """Over benchmarks, at pass@k (a smaller k where there are fewer samples). `creativity`: of the base, by name."""
     creativity = creativity or {}
     points = [
         Point(
@@ -104,9 +103,10 @@ def _boundary(one: Benchmark, role: Role, k: int) -> float:
 def _halves(ones: Sequence[Benchmark], k: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Base and gain of each benchmark, each from another half of the base's answers, at a k that half of them allow.
 
-    Which of a problem's right answers are in which half is drawn at random, as if its answers were dealt out.
+    Which of a problem's right answers are in which half is drawn at random, as if its answers were dealt out; the draw
+    depends on the benchmarks' names.
     """
-    random = np.random.Generator(np.random.PCG64(_SEED))
+    random = np.random.Generator(np.random.PCG64(crc32("\n".join(one.name for one in ones).encode())))
     base, gain = np.zeros(len(ones)), np.zeros(len(ones))
     for place, one in enumerate(ones):
         whole = one.counts["base"]

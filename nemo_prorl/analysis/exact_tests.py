@@ -151,7 +151,7 @@ def _share(reached: NDArray[np.bool_]) -> float:
 def _orders(points: int) -> NDArray[np.int64]:
     """Permutations of 0..points-1, a row each: all of up to 7, else random ones."""
     if points <= 7:
-        rows = [[]]
+        rows: list[list[int]] = [[]]
         for number in range(points):
             rows = [[*row[:place], number, *row[place:]] for row in rows for place in range(len(row) + 1)]
         return np.array(rows)

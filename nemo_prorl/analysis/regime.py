@@ -6,8 +6,9 @@ The boundary is a benchmark's mean pass@k at a large k. With b, m, f those of th
     plateau     f - b is a gain, f - m isn't  "largely achieved early in training"
     sustained   both are gains                "continued improvements"
 
-A difference is a gain when it is at least MARGIN, and would hardly ever come about by chance from models that solve each
-problem equally often (`rise_by_chance` at most CHANCE). The first asks whether it matters, the second whether it is there.
+A difference is a gain when it is at least MARGIN, and would hardly ever come about by chance from models that solve
+each problem equally often (`rise_by_chance` at most CHANCE). The first asks whether it matters, the second whether it
+is there.
 """
 
 from __future__ import annotations

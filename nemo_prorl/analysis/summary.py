@@ -43,7 +43,7 @@ def _benchmarks(analysis: Analysis) -> str:
 def _competence(analysis: Analysis) -> str:
     found = analysis.competence
     said = [
-        f"Base pass@{found.k} and gain over {found.base_and_gain.points} benchmarks: {_correlation(found.base_and_gain)}.",
+        f"Base pass@{found.k} and gain, {found.base_and_gain.points} benchmarks: {_correlation(found.base_and_gain)}.",
         f"Base and gain from different halves of the base's answers: {_correlation(found.halves)}.",
     ]
     if found.creativity_and_gain is not None:

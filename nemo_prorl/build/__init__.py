@@ -1,6 +1,7 @@
 """The composition root: the only room that knows every concrete class, and where every choice is made, once.
 
-What opens is closed by the `with` of `training` and `cold_start`, in the opposite order, also after an error.
+What opens is closed by the `with` of `training`, `cold_start` and `evaluation`, in the opposite order, also after an
+error.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from nemo_prorl.algorithm.advantage import ADVANTAGES
 from nemo_prorl.algorithm.objective import OBJECTIVES
 from nemo_prorl.algorithm.policy_loss import PolicyLoss
 from nemo_prorl.algorithm.reduction import AGGREGATIONS
+from nemo_prorl.build.evaluating import evaluation as evaluation
+from nemo_prorl.build.pool import verifier_pool
 from nemo_prorl.build.stages import recipe_from
 from nemo_prorl.cadence import Cadence
 from nemo_prorl.config.choice import SourceConfig, as_knobs
@@ -29,7 +32,6 @@ from nemo_prorl.config.schema import (
     ProRLConfig,
     SFTConfig,
 )
-from nemo_prorl.config.verifiers import VerifierPoolConfig
 from nemo_prorl.data.mixture import Avoidance, Mixture, Objection, Weighting, question_keys
 from nemo_prorl.data.sources import SOURCES
 from nemo_prorl.data.sources.base import Source
@@ -58,8 +60,6 @@ from nemo_prorl.telemetry.progress import Progress
 from nemo_prorl.telemetry.run import Run
 from nemo_prorl.telemetry.watch import Watch, alarms_from
 from nemo_prorl.trainer import ProRLTrainer
-from nemo_prorl.verifiers.pool import VerifierPool
-from nemo_prorl.verifiers.sandbox import SandboxSettings
 from nemo_prorl.weights.architecture import Architecture
 from nemo_prorl.weights.estimate import training_cost
 from nemo_prorl.weights.hf_folder import TensorReader
@@ -259,12 +259,6 @@ def _source(name: str, source: SourceConfig, group: str) -> Source:
 def _frozen(engine: _Engine, *, on_host: bool) -> ReferencePolicy:
     """The model as it was loaded from model.path; a checkpoint brings back what a reference has become since."""
     return ReferencePolicy(WeightSnapshot(engine.model, on_host=on_host), engine.schedule)
-
-
-def verifier_pool(verifiers: VerifierPoolConfig) -> VerifierPool:
-    """The processes that judge; to be used with `with`."""
-    settings = verifiers.model_dump(exclude={"sandbox"})
-    return VerifierPool(**settings, sandbox=SandboxSettings(**verifiers.sandbox.model_dump()))
 
 
 def _checkpoints(config: ProRLConfig | SFTConfig, runtime: Runtime) -> Checkpoints:

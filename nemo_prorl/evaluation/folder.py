@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +32,7 @@ from nemo_prorl.evaluation.records import Manifest, Results
 
 MANIFEST, RESULTS, PROBLEMS, SAMPLES = "manifest.json", "results.json", "problems.parquet", "samples"
 TABLES_MARKDOWN, TABLES_TEXT = "tables.md", "tables.txt"
+FAILED = "failed"  # there from a rank's failure to the next start
 
 # `messages`, `reference` and `metadata` are JSON text. A problem is known by its set and its uid.
 PROBLEM_COLUMNS: Mapping[str, Kind] = {
@@ -103,6 +105,20 @@ class EvaluationFolder:
     def write_results(self, results: Results) -> None:
         write_document(self.path / RESULTS, results)
 
+    def begin(self) -> None:
+        """Before more answers come: an evaluation that is under way has no results, and hasn't failed yet."""
+        for name in (RESULTS, FAILED):
+            (self.path / name).unlink(missing_ok=True)
+
+    def note_failure(self) -> None:
+        """For the other ranks."""
+        with suppress(OSError):
+            (self.path / FAILED).touch()
+
+    def has_failed(self) -> bool:
+        """Whether some rank has."""
+        return (self.path / FAILED).exists()
+
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def part_path(self, set_name: str, part: int) -> Path:
@@ -122,6 +138,9 @@ class EvaluationFolder:
     def results(self) -> Results:
         """Those of a finished evaluation."""
         return read_document(self.path / RESULTS, Results, "run the same `prorl evaluate` again: it goes on")
+
+    def has_manifest(self) -> bool:
+        return (self.path / MANIFEST).is_file()
 
     def is_finished(self) -> bool:
         return (self.path / RESULTS).is_file()

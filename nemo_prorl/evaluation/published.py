@@ -45,10 +45,6 @@ class PublishedTable:
         return {name: value for name, value in known if value is not None}
 
 
-def _category(name: str) -> Place:
-    return Place("reasoning_gym", TRAINING_TASKS[name])
-
-
 ALL_TASKS = Place("reasoning_gym", tuple(task for tasks in TRAINING_TASKS.values() for task in tasks))
 MATH = PublishedTable(
     title="Mathematics, pass@1",
@@ -108,12 +104,10 @@ OTHERS = PublishedTable(
         PRORL_V2: (41.32, 70.85, 62.49, None, None, None),
     },
 )
-CATEGORIES = ("algebra", "algorithmic", "arc", "arithmetic", "code", "cognition", "games")
-CATEGORIES += ("geometry", "graphs", "induction", "logic")
 REASONING_GYM = PublishedTable(
     title="Reasoning Gym by category, mean reward",
     source="ProRL, Table 5",
-    columns={**{name: _category(name) for name in CATEGORIES}, AVERAGE: ALL_TASKS},
+    columns={**{name: Place("reasoning_gym", tasks) for name, tasks in TRAINING_TASKS.items()}, AVERAGE: ALL_TASKS},
     rows={
         BASE: (0.73, 3.56, 1.53, 5.36, 1.22, 6.47, 2.34, 1.05, 6.64, 1.32, 10.90, 4.24),
         BASE_7B: (45.80, 21.75, 3.42, 55.43, 7.84, 30.46, 5.15, 17.38, 33.29, 29.31, 34.96, 28.55),

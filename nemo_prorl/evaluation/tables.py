@@ -91,12 +91,12 @@ def _paper_rows(model: str, table: Table) -> Rows:
 
 
 def _per_cent(measure: Measure) -> str:
-    known = measure.model_dump()
-    return _number(Measure(**{name: None if value is None else PER_CENT * value for name, value in known.items()}))
+    return _number(measure, PER_CENT)
 
 
-def _number(measure: Measure) -> str:
-    return f"{measure.value:.2f}" + ("" if measure.standard_error is None else f" ± {measure.standard_error:.2f}")
+def _number(measure: Measure, unit: float = 1.0) -> str:
+    error = "" if measure.standard_error is None else f" ± {unit * measure.standard_error:.2f}"
+    return f"{unit * measure.value:.2f}{error}"
 
 
 def _aligned(rows: Rows) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from nemo_prorl.config.evaluate import EvaluateConfig
 from nemo_prorl.config.schema import ProRLConfig, SFTConfig
 from nemo_prorl.control import RunControl, StopRequests, StopSignals, time_limit
 from nemo_prorl.errors import INTERRUPTED, ProRLError, RunInUseError, Stopped
@@ -69,7 +70,7 @@ class Run:
 
 
 @contextmanager
-def open_run(config: ProRLConfig | SFTConfig, signals: StopSignals) -> Iterator[Run]:
+def open_run(config: ProRLConfig | SFTConfig | EvaluateConfig, signals: StopSignals) -> Iterator[Run]:
     """Claim the run's folder, log to it, and note in it how the run ends. Cheap: nothing large is loaded for it.
 
     Raises:

@@ -29,7 +29,7 @@ BASE: Chances = {
 }
 MIDDLE: Chances = {
     "aime_2024": {"aime_2024": HARD + 0.2},
-    "codeforces": {"codeforces": HARD / 2 + 0.05},
+    "codeforces": {"codeforces": np.where(HARD > 0.12, HARD / 2, 0.0)},
     "reasoning_gym": {"graph_color": HARD + 0.1, "acre": EASY},
     "graph_color_by_nodes": {f"graph_color_{nodes}": HARD * 10 / nodes + 0.2 for nodes in (10, 15, 20)},
 }

@@ -50,7 +50,8 @@ DOORS = {
     "matplotlib": ("nemo_prorl/analysis/",),
     "datasets": ("nemo_prorl/data/prepare/published.py",),
     "huggingface_hub": ("nemo_prorl/data/prepare/published.py",),
-    "httpx2": ("nemo_prorl/data/prepare/chat.py",),
+    "httpx2": ("nemo_prorl/data/prepare/chat.py", "nemo_prorl/analysis/infini_gram.py"),
+    "pydivsufsort": ("nemo_prorl/analysis/local_corpus.py",),
     "pyarrow": ("nemo_prorl/data/parquet.py",),
 }
 

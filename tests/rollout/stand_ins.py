@@ -118,6 +118,12 @@ class ThreadWorld(LocalWorld):
         self._barrier.wait()
         return values
 
+    def broadcast(self, value: T) -> T:
+        return self.gather(value)[0]
+
+    def barrier(self) -> None:
+        self.gather(None)
+
     def share_out(self, held: Mapping[int, T], wanted: Sequence[int]) -> list[T]:
         everything: dict[int, T] = {}
         for part in self.gather(held):
