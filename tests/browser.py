@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pytest
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 CHROMEDRIVER = shutil.which("chromedriver")
 needs_chromium = pytest.mark.skipif(
-    CHROMIUM is None or CHROMEDRIVER is None,
+    (CHROMIUM is None or CHROMEDRIVER is None) and "PRORL_REQUIRE_CHROMIUM" not in os.environ,
     reason="Chromium and its driver aren't installed (Debian: apt-get install chromium chromium-driver)",
 )
 QUIET = (
