@@ -10,9 +10,11 @@ from nemo_prorl.analysis.samples import Samples
 from nemo_prorl.analysis.tables import Table
 from nemo_prorl.data.parquet import read_table
 from nemo_prorl.evaluation.folder import SAMPLE_COLUMNS, EvaluationFolder
+from nemo_prorl.evaluation.published import BASE, PRORL, PRORL_V2, TABLES
 from nemo_prorl.evaluation.records import Measure, Results, ScoreRecord
 from nemo_prorl.evaluation.records import Table as ResultsTable
 
+ALWAYS_BESIDE = (BASE, PRORL, PRORL_V2)  # what the paper starts from, and what comes of it
 ANSWERS_PER_PROBLEM = 4  # that the page shows; all of them are in the evaluation's folder
 
 
@@ -66,26 +68,27 @@ def _questions(problems: Mapping[str, Sequence[Any]]) -> Iterator[tuple[str, int
 
 
 def _paper_table(title: str, found: Sequence[Results]) -> Table:
-    """A row a model: ours, then those that the paper has."""
+    """A row a model: ours, then published ones: those of the table that the paper compares, and whichever were named."""
     own = [(one.model.name, table) for one in found for table in one.tables if table.title == title]
     names = list(dict.fromkeys(column.name for _, table in own for column in table.columns))
     rows = [[name, *_own_cells(table, names)] for name, table in own]
     published = {
-        (model, column.name): number
-        for _, table in own
-        for column in table.columns
-        for model, number in column.published.items()
+        model: one.of(model) for one in TABLES if one.title == title for model in ALWAYS_BESIDE if model in one.rows
     }
-    for model in dict.fromkeys(model for model, _ in published):
-        numbers = [published.get((model, name)) for name in names]
-        rows.append([f"{model} (paper)", *("" if number is None else f"{number:.2f}" for number in numbers)])
+    for table in (table for _, table in own):
+        for column in table.columns:
+            for model, number in column.published.items():
+                published.setdefault(model, {})[column.name] = number
+    for model, numbers in published.items():
+        rows.append([f"{model} (published)", *(f"{numbers[name]:.2f}" if name in numbers else "" for name in names)])
     sources = ", ".join(dict.fromkeys(table.source for _, table in own))
-    return Table(title, ["model", *names], rows, f"The layout is that of {sources}." if sources else "", numbers_from=1)
+    note = f"The layout is that of {sources}." if sources else ""
+    return Table(title, ["model", *names], rows, note, numbers_from=1)
 
 
 def _own_cells(table: ResultsTable, names: Sequence[str]) -> list[str]:
     measures = {column.name: column.measure for column in table.columns}
-    return [told(measures.get(name), ".1f") or "\N{EN DASH}" for name in names]
+    return [told(measures.get(name), ".2f") or "\N{EN DASH}" for name in names]
 
 
 def told(measure: Measure | None, form: str = ".3f") -> str:

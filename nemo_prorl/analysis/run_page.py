@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
-from pathlib import Path
 from string import Template
 from typing import Any
 
@@ -71,13 +69,6 @@ class RunPage:
 def news_script(stamp: int, unix_seconds: float, *, over: bool) -> str:
     """NAME.news.js of a live page."""
     return f"prorlNews({json.dumps({'stamp': stamp, 'unix_seconds': unix_seconds, 'over': over})})\n"
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Beside it and renamed: whoever reads it reads no half of it."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
 
 
 def _own(name: str) -> str:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from nemo_prorl.analysis.run_page import Live, RunPage, news_script, write_whole
+from nemo_prorl.analysis.run_page import Live, RunPage, news_script
 from nemo_prorl.analysis.story import state_of
 from nemo_prorl.commands.report_sources import Sources
+from nemo_prorl.data.kept import kept_whole
 from nemo_prorl.errors import ConfigError
 from nemo_prorl.telemetry.attempts import Attempt
 from nemo_prorl.telemetry.status import read_status
@@ -112,7 +113,7 @@ class Watcher:
     def _write(self, texts: dict[Path, str]) -> None:
         for path, text in texts.items():
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_whole(path, text)
+                with kept_whole(path) as file:
+                    file.write(text.encode("utf-8"))
             except OSError as error:
                 raise ConfigError(f"the report {path} can't be written: {error}; choose another --out") from error

@@ -71,6 +71,7 @@ def test_the_whole_quickstart_in_small_writes_its_report_and_goes_on_where_it_st
     assert "| pass@1 | careful cold start | spoiled: before ProRL | after ProRL |" in text
     assert "due every 2" in text
     assert "The right answer is" in text
+    assert "<title>ProRL quickstart</title>" in (tmp_path / "report.html").read_text()
     metrics = tmp_path / "seed_0" / "prorl" / "metrics.jsonl"
     before = metrics.read_text()
     assert run(arguments) == 0
