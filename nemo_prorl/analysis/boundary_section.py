@@ -8,7 +8,7 @@ from typing import Any
 
 from nemo_prorl.analysis.evaluation_section import told
 from nemo_prorl.analysis.packed import column, rounded
-from nemo_prorl.analysis.records import Analysis, BenchmarkAnalysis, Changes, Competence, Correlation, Regime, Sweep
+from nemo_prorl.analysis.records import Analysis, BenchmarkAnalysis, Changes, Correlation, Regime, Sweep
 from nemo_prorl.analysis.tables import Table
 from nemo_prorl.evaluation.records import Measure
 
@@ -32,7 +32,7 @@ def boundary_section(analysis: Analysis) -> dict[str, Any]:
         "short": "Boundary",
         "lead": f"pass@k tells what a model can solve at all. {models}.",
         "tables": [_regime_table(analysis).as_json()],
-        "plots": [_competence_plot(analysis.competence), *(_pass_plot(*one) for one in benchmarks.items())],
+        "plots": [_competence_plot(analysis), *(_pass_plot(*one) for one in benchmarks.items())],
         "folded": [fold for fold in folded if fold.get("plots") or fold.get("tables")],
     }
 
@@ -50,7 +50,7 @@ def _regime_table(analysis: Analysis) -> Table:
             f"{len(changes.newly_solved)} / {len(changes.newly_lost)}",
             _p(changes.sign_p_value),
         ])  # fmt: skip
-    at = f"pass@{analysis.k}"
+    at = boundary_of(analysis)
     heads = ["benchmark", "regime", f"{at}: base to final", "middle to final", "pass@1", "newly solved / lost", "p"]
     note = (
         "Changes are paired by problem, ± one standard error. How sure: the share of bootstrap resamples of the "
@@ -94,7 +94,14 @@ def _told_regime(regime: Regime) -> str:
     return f"{regime.kind.capitalize()}, {regime.confidence:.0%} sure; pass@{regime.k} {told_change(regime.gain)}."
 
 
-def _competence_plot(competence: Competence) -> dict[str, Any]:
+def boundary_of(analysis: Analysis) -> str:
+    """What stands for the boundary: pass@k, k being less than was asked for where there are fewer samples."""
+    ks = sorted({one.regime.k for one in analysis.benchmarks.values()} or {analysis.k})
+    return f"pass@{ks[0]}" if len(ks) == 1 else f"pass@k, k = {ks[0]} to {ks[-1]}"
+
+
+def _competence_plot(analysis: Analysis) -> dict[str, Any]:
+    competence, at = analysis.competence, boundary_of(analysis)
     points = sorted(competence.points, key=lambda point: (point.domain, point.base))
     series = []
     for domain, of_domain in groupby(points, key=lambda point: point.domain):
@@ -107,12 +114,14 @@ def _competence_plot(competence: Competence) -> dict[str, Any]:
             "x": column(point.base for point in group), "y": column(point.gain for point in group),
         })  # fmt: skip
     both, halves = competence.base_and_gain, competence.halves
+    novelty = competence.creativity_and_gain
+    more = f" Creativity of the base and gain: {_told_correlation(novelty)}" if novelty else ""
     return {
         "title": "Base against gain",
-        "unit": f"gain of pass@{competence.k}",
+        "unit": f"gain of {at}",
         "note": f"The weaker the start, the stronger the gain? {_told_correlation(both)} Base and gain from separate "
-        f"answers, which is free of a bias: {_told_correlation(halves)}",
-        "x": {"label": f"base pass@{competence.k}", "range": [0, 1]},
+        f"answers, which is free of a bias: {_told_correlation(halves)}{more}",
+        "x": {"label": f"base {at}", "range": [0, 1]},
         "bottom": None,
         "top": None,
         "series": series,

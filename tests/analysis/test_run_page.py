@@ -163,7 +163,7 @@ def test_evaluations_and_the_boundary_are_there(opened):
     assert texts_in(opened, "gpqa_diamond", "text[text-anchor=middle]") == ["1", "2", "4", "8", "16", "k"]
     assert count_in(opened, "gpqa_diamond", "path.area") == 2
     show(opened, "Base against gain")
-    assert "reasoning_gym/boxnet" in texts_in(opened, "Base against gain", ".plot svg")[0]
+    assert "boxnet" in texts_in(opened, "Base against gain", ".plot svg")[0]
     assert "By set and task: final" in opened.texts("#evaluation summary")
 
 

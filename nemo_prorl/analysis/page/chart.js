@@ -63,9 +63,10 @@ class Chart {
     this.x = (this.spec.x.log ? doubling : linear)(from, to === from ? from + 1 : to, area.left, area.right);
     this.y = linear(extents.low, extents.high, area.bottom, area.top);
     Object.assign(this, { area, drawnSeries, beyond: extents.beyond });
+    const names = new Names(area);
     const total = this.series.reduce((sum, one) => sum + one.x.length, 0);
     const clip = `clip-${this.page.number(this)}`;
-    const layer = drawn("g", { "clip-path": `url(#${clip})` }, ...drawnSeries.flatMap((one) => lines(one, this.x, this.y, total <= MOST_NAMES)));
+    const layer = drawn("g", { "clip-path": `url(#${clip})` }, ...drawnSeries.flatMap((one) => lines(one, this.x, this.y, total <= MOST_NAMES ? names : null)));
     this.cursor = drawn("g");
     this.plot.replaceChildren(drawn("svg", { "aria-hidden": "true" },
       drawn("clipPath", { id: clip }, drawn("rect", {
@@ -138,8 +139,8 @@ function told_tick(tick, all) {
   return tick.toLocaleString("en-US", { minimumFractionDigits: decimals, maximumFractionDigits: decimals }).replace("-", "\u2212");
 }
 
-/** `named`: whether points that have names show them. */
-function lines(one, placeX, placeY, named) {
+/** `names`: writes the names of points beside them, of those that have one; null: it doesn't. */
+function lines(one, placeX, placeY, names) {
   const [from, to] = one.span;
   const parts = [];
   if (one.low) parts.push(drawn("path", { class: "area", fill: one.colour, d: band(one, placeX, placeY) }));
@@ -154,15 +155,27 @@ function lines(one, placeX, placeY, named) {
       if (one.y[at] === null) continue;
       const [across, down] = [placeX(one.x[at]), placeY(one.y[at])];
       parts.push(drawn("circle", { class: "dot", cx: across, cy: down, r: one.dots ? 4.5 : 3, fill: one.colour }));
-      if (one.names && named) parts.push(name(one.names[at], across, down, placeX));
+      const name = one.names && names?.beside(one.names[at].split("/").at(-1), across, down);
+      if (name) parts.push(name);
     }
   }
   return parts;
 }
 
-function name(text, across, down, placeX) {
-  const isRight = placeX.back(across) > 0.5;
-  return drawn("text", { x: across + (isRight ? -8 : 8), y: down + 4, "text-anchor": isRight ? "end" : "start" }, text);
+/** Names of points, each to the side that has room; one that would lie on another is left to the table. */
+class Names {
+  constructor(area) {
+    Object.assign(this, { area, taken: [] });
+  }
+
+  beside(text, across, down) {
+    const width = text.length * 6.2, isLeft = across + 8 + width > this.area.right;
+    const from = isLeft ? across - 8 - width : across + 8;
+    const lies = this.taken.some(([left, right, height]) => from < right && from + width > left && Math.abs(height - down) < 11);
+    if (from < this.area.left || lies) return null;
+    this.taken.push([from, from + width, down]);
+    return drawn("text", { x: isLeft ? across - 8 : across + 8, y: down + 4, "text-anchor": isLeft ? "end" : "start" }, text);
+  }
 }
 
 /** Bars beside each other: `one.bars` is {width of a bin, place among the series, number of series}. */
