@@ -82,7 +82,7 @@ def _pass_plot(name: str, one: BenchmarkAnalysis) -> dict[str, Any]:
     return {
         "title": name,
         "unit": f"pass@k, {one.problems} problems",
-        "note": _told_regime(one.regime) + " Shaded: 95 %.",
+        "note": _told_regime(one.regime) + " Shaded: 95\N{NO-BREAK SPACE}%.",
         "x": {"label": "k", "log": True},
         "bottom": 0,
         "top": 1,

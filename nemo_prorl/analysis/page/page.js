@@ -115,7 +115,8 @@ function head() {
   const parts = [steps, state.stage ? `stage ${state.stage}` : null, state.detail || null, left].filter(Boolean);
   byId("state").replaceChildren(...(name ? [element("span", { class: `pill ${tone}` }, name), " "] : []), parts.join(" · "));
   byId("progress").hidden = !state.steps;
-  if (state.steps) byId("progress").firstElementChild.style.width = `${Math.min(100, (100 * (state.step ?? 0)) / state.steps)}%`;
+  const share = state.name === "finished" ? 1 : Math.min(1, (state.step ?? 0) / (state.steps || 1));  // stages may end early
+  byId("progress").firstElementChild.style.width = `${100 * share}%`;
   byId("facts").replaceChildren(...facts.map(([what, value, beside]) => element("div", {},
     element("dt", {}, what), element("dd", { class: "value" }, value.replace(/-/g, "\u2212")), element("dd", { class: "beside" }, beside))));
   byId("made").textContent = `Written ${new Date(made * 1000).toISOString().slice(0, 16).replace("T", " ")} UTC from ${page.story.folder}. ` +
@@ -169,8 +170,13 @@ function listenToView() {
   const here = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) {
       const link = document.querySelector(`nav a[href="#${target.id}"]`);
-      if (isIntersecting) link?.setAttribute("aria-current", "true");
-      else link?.removeAttribute("aria-current");
+      if (!isIntersecting || !link) {
+        link?.removeAttribute("aria-current");
+        continue;
+      }
+      link.setAttribute("aria-current", "true");
+      const list = byId("sections-nav");
+      list.scrollLeft = link.offsetLeft - list.offsetLeft - (list.clientWidth - link.clientWidth) / 2;
     }
   }, { rootMargin: "-20% 0px -70%" });
   page.watchSections = () => {

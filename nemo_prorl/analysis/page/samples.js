@@ -133,7 +133,7 @@ class Samples {
     const { total, limit, cut } = this.index;
     const some = total > this.size ? ` ${told(total)} were recorded; every ${told(Math.round(total / this.size))}. is here, for all would make the page too heavy.` : "";
     const short = cut ? ` Of ${told(cut)} the middle of long texts is left out, beyond ${told(limit)} characters; the search doesn't look there. The files have them whole.` : "";
-    byId("samples-lead").textContent = `What the policy was asked and answered, from samples.jsonl and its like.${some}${short}`;
+    byId("samples-lead").textContent = `What the policy was asked and answered, in training, validation and evaluation: a part of it, as the files of samples have it.${some}${short}`;
   }
 
   listen() {
