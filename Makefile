@@ -4,8 +4,9 @@
 #   make quickstart   a tiny model through cold start, ProRL, export and report, in minutes on two cores
 #   make demo         quickstart, evaluations of three of its models, where the boundary moved, and a report as a page
 #   make test         every test that needs no GPU
-#   make check        lint, format, types, house rules
+#   make check        lint, format, types, house rules, and the documentation built strictly
 #   make format       mend what ruff can mend
+#   make docs         the documentation as a site: build/site/index.html
 #   make bench        what a step costs beside TRL's, and more: see docs/benchmarks.md
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
@@ -28,7 +29,7 @@ TORCH_INDEX ?= $(shell [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/d
 	&& $(PYTHON) -c "from urllib.request import urlopen; urlopen('$(CPU_INDEX)/torch/', timeout=10)" 2>/dev/null \
 	&& echo --extra-index-url $(CPU_INDEX))
 
-.PHONY: quickstart demo test check format bench
+.PHONY: quickstart demo test check format docs bench
 .DEFAULT_GOAL := test
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -65,7 +66,11 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python -m docs.build
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) tests/house
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/python -m docs.build
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix --show-fixes .

@@ -20,6 +20,7 @@ from types import FrameType, TracebackType
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from nemo_prorl.errors import ConfigError, Stopped
+from nemo_prorl.pulse import PULSE
 from nemo_prorl.reset_requests import ResetRequest, ResetRequests
 from nemo_prorl.world import World
 
@@ -80,6 +81,7 @@ class StopRequests:
         self._next_look, self._found = 0.0, False
 
     def __call__(self) -> str | None:
+        PULSE.beat()  # a completion is there
         return self._signals.asked or self._said_in_file() or self._time_is_up()
 
     def _said_in_file(self) -> str | None:
@@ -121,7 +123,7 @@ def time_limit(
     return reason
 
 
-def until_asked(items: Iterator[T], reason: StopReason) -> Iterator[T]:
+def until_asked(items: Iterator[T], reason: StopReason) -> Generator[T, None, None]:
     """`items`, closed as soon as this rank is asked to stop.
 
     Raises:

@@ -27,7 +27,8 @@ from nemo_prorl.megatron.optimizer import PolicyOptimizer
 from nemo_prorl.megatron.schedule import Schedule, TokenRows, TokenScores
 from nemo_prorl.megatron.weights import export_weights
 from nemo_prorl.recipe import Stage
-from nemo_prorl.rollout.engine import RolloutEngine, Sampled
+from nemo_prorl.rollout.engine import Sampled
+from nemo_prorl.rollout.renewable_engine import RenewableEngine
 
 
 class MegatronActor(PolicyActor):
@@ -42,7 +43,7 @@ class MegatronActor(PolicyActor):
         memory: TrainingMemory,
         reference: ReferencePolicy | None,
         base: ReferencePolicy | None,
-        engine: RolloutEngine,
+        engine: RenewableEngine,
         loss: PolicyLoss,
         checkpoints: Checkpoints,
         export: Export,
@@ -67,6 +68,9 @@ class MegatronActor(PolicyActor):
         self._engine.release()
         self._fetch_reference()
 
+    def renew_engine(self) -> None:
+        self._engine.renew_if_failed()
+
     def _fetch_reference(self) -> None:
         """Begin to bring its weights to the device, beside what is computed before its turn."""
         if self._reference is not None and self._loss.kl_weight > 0:
@@ -74,7 +78,7 @@ class MegatronActor(PolicyActor):
 
     def get_inference_log_probs(self, batch: AnyBatch) -> Tensor:
         batch = _as_batch(batch)
-        rows = TokenRows(batch.tokens_BS, batch.lengths_B, batch.prompt_lengths_B)
+        rows = TokenRows(batch.tokens_BS, batch.lengths_B, batch.prompt_lengths_B, batch.updates)
         return self._schedule.score(rows, batch.temperature).logprobs_BT.cpu()
 
     def get_init_policy_logprobs(self, batch: AnyBatch) -> Tensor:
@@ -184,5 +188,6 @@ class _LossOfRows:
             sampler_logprobs_BT=rows_if_known(self._batch.sampler_logprobs_BT),
             mask_BT=rows(self._batch.response_mask_BT),
             base_logprobs_BT=rows_if_known(self._batch.base_logprobs_BT),
+            fresh_rows_B=None if self._batch.fresh_B is None else self._batch.fresh_B[indices].to(device),
             rows_of_domain=dict(zip(DOMAINS, self._domains_DB[:, indices].to(device), strict=True)),
         )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from nemo_prorl.analysis.records import Analysis, Correlation, Sweep
 from nemo_prorl.evaluation.records import Measure
+from nemo_prorl.evaluation.tables import markdown_table
 
 MOST_CHANGES = 20  # problems listed by name
 
@@ -37,7 +36,7 @@ def _benchmarks(analysis: Analysis) -> str:
                 f"{regime.kind} ({100 * regime.confidence:.0f} % of resamples)",
             ]
         )
-    return _table(rows)
+    return markdown_table(rows)
 
 
 def _competence(analysis: Analysis) -> str:
@@ -65,7 +64,7 @@ def _sweep(sweep: Sweep) -> str:
     for place, level in enumerate(sweep.levels):
         cells = [_interval(measures[role][place]) for role in sweep.pass_1 for measures in (sweep.pass_1, sweep.pass_k)]
         rows.append([str(level), *cells])
-    return _table(rows)
+    return markdown_table(rows)
 
 
 def _changes(analysis: Analysis) -> str:
@@ -92,7 +91,7 @@ def _changes(analysis: Analysis) -> str:
         for name, change in listed[:MOST_CHANGES]
     ]
     sure = "Surely: p <= 0.05 by Fisher's exact test after Holm's correction within the benchmark."
-    return "\n".join([_table(rows), "", sure, *([""] if lines else []), *lines])
+    return "\n".join([markdown_table(rows), "", sure, *([""] if lines else []), *lines])
 
 
 def _signed(measure: Measure) -> str:
@@ -107,9 +106,3 @@ def _range(measure: Measure, sign: str) -> str:
     if measure.low is None or measure.high is None:
         return ""
     return f" [{100 * measure.low:{sign}.1f}, {100 * measure.high:{sign}.1f}]"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    head, *body = rows
-    rule = ["---", *("---:" for _ in head[1:])]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *body])

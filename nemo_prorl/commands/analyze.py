@@ -13,6 +13,7 @@ from nemo_prorl.analysis.creativities import creativities
 from nemo_prorl.analysis.creativity import Corpus
 from nemo_prorl.analysis.records import ANALYSIS, IN_WORDS, Role
 from nemo_prorl.analysis.summary import in_words
+from nemo_prorl.commands.option_parser import option_parser
 from nemo_prorl.errors import ConfigError
 from nemo_prorl.evaluation.folder import EvaluationFolder
 
@@ -85,31 +86,33 @@ def _say(what: str) -> None:
     print(f"done: {what}", file=sys.stderr, flush=True)
 
 
-def _options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="prorl analyze",
-        description="Where the boundary of reasoning moved, from a base to a trained model.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    made = option_parser(
+        "prorl analyze", "Where the boundary of reasoning moved, from a base to a trained model.", EXAMPLES
     )
-    parser.add_argument("evaluations", nargs="+", type=Path, metavar="FOLDER", help="BASE [MIDDLE] FINAL")
-    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="analysis.json and analysis.md")
-    parser.add_argument(
+    made.add_argument("evaluations", nargs="+", type=Path, metavar="FOLDER", help="BASE [MIDDLE] FINAL")
+    made.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="analysis.json and analysis.md")
+    made.add_argument(
         "--boundary-k", type=_positive, default=BOUNDARY_K, metavar="K", help="of pass@k, the boundary; default: 128"
     )
-    creative = parser.add_mutually_exclusive_group()
+    creative = made.add_mutually_exclusive_group()
     creative.add_argument("--corpus", type=Path, metavar="FOLDER", help="creativity index against its text files")
     creative.add_argument(
         "--infini-gram", metavar="INDEX", help="creativity index against an index of infini-gram's API"
     )
-    parser.add_argument("--infini-gram-url", default=INFINI_GRAM, metavar="URL", help=f"default: {INFINI_GRAM}")
-    parser.add_argument(
+    made.add_argument("--infini-gram-url", default=INFINI_GRAM, metavar="URL", help=f"default: {INFINI_GRAM}")
+    made.add_argument(
         "--responses", type=_positive, default=64, metavar="N", help="looked up for each benchmark, one a problem"
     )
-    options = parser.parse_args(arguments)
+    return made
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    made = parser()
+    options = made.parse_args(arguments)
     if not 2 <= len(options.evaluations) <= 3:
-        parser.error(f"two or three folders are compared; found {len(options.evaluations)}")
+        made.error(f"two or three folders are compared; found {len(options.evaluations)}")
     return options
 
 

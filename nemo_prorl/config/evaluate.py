@@ -48,10 +48,10 @@ class EvaluationSamplingConfig(Closed):
     max_prompt_tokens: int = Field(8192, ge=1)
     long_prompts: Literal["error", "skip"] = Field("error", description="what to do with a longer prompt")
     problems_per_part: int = Field(
-        32,
+        8,
         ge=1,
         description="problems that are asked and stored together: larger parts keep an engine busier, smaller ones "
-        "lose less when a run is killed",
+        "are shared out more evenly and lose less when a run is killed",
     )
 
 

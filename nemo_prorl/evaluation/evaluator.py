@@ -110,10 +110,9 @@ class Evaluator:
         self._folder.begin()
         self._folder.write_manifest(self._manifest)
         self._folder.write_problems(self._prompts)
-        parts = parts_of(self._manifest)
-        missing = [part for part in parts if not self._folder.part_path(part.set, part.number).exists()]
-        if len(missing) < len(parts):
-            log.info("%d of %d parts are there already; the others are made", len(parts) - len(missing), len(parts))
+        missing, parts = self._parts(done=False), len(parts_of(self._manifest))
+        if len(missing) < parts:
+            log.info("%d of %d parts are there already; the others are made", parts - len(missing), parts)
         return missing
 
     def _make_all(self, parts: Sequence[Part]) -> Exception | None:
@@ -148,11 +147,16 @@ class Evaluator:
 
     def _problems_done(self) -> int:
         """Of all ranks: what has its file."""
-        return sum(
-            part.end - part.start
+        return sum(part.end - part.start for part in self._parts(done=True))
+
+    def _parts(self, *, done: bool) -> list[Part]:
+        """Those that have their file, or those that don't."""
+        there = self._folder.part_names()
+        return [
+            part
             for part in parts_of(self._manifest)
-            if self._folder.part_path(part.set, part.number).exists()
-        )
+            if (self._folder.part_path(part.set, part.number).name in there) == done
+        ]
 
     def _end(self) -> None:
         self._progress.phase("results")

@@ -13,6 +13,7 @@ Files appear whole or not at all, so whatever is there can be trusted, also afte
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -123,6 +124,11 @@ class EvaluationFolder:
 
     def part_path(self, set_name: str, part: int) -> Path:
         return self.path / SAMPLES / f"{set_name}-{part:05d}.parquet"
+
+    def part_names(self) -> frozenset[str]:
+        """The names of all files that are there, of parts of any set; a single look at the file system."""
+        samples = self.path / SAMPLES
+        return frozenset(os.listdir(samples)) if samples.is_dir() else frozenset()
 
     def parts(self, set_name: str) -> list[Path]:
         """The files of a set that are there, in order."""

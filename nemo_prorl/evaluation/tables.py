@@ -54,7 +54,7 @@ def as_text(results: Results) -> str:
 def as_markdown(results: Results) -> str:
     """Everything as Markdown."""
     head = f"# {results.model.name}\n\nPer cent; ± one standard error, by bootstrap over problems.\n"
-    return head + "".join(f"\n## {title}\n\n{_markdown(rows)}\n" for title, rows in _all(results))
+    return head + "".join(f"\n## {title}\n\n{markdown_table(rows)}\n" for title, rows in _all(results))
 
 
 def _all(results: Results) -> list[tuple[str, Rows]]:
@@ -105,7 +105,8 @@ def _aligned(rows: Rows) -> str:
     return "\n".join("  ".join(line).rstrip() for line in lines)
 
 
-def _markdown(rows: Rows) -> str:
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """The first row is the head; all columns but the first are numbers."""
     head, *body = rows
     rule = ["---", *("---:" for _ in head[1:])]
     return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *body])

@@ -82,9 +82,9 @@ class Progress:
         self._status.update(last_checkpoint={"name": checkpoint, "unix_seconds": time.time()})
 
     def stopping(self, reason: str) -> None:
-        """The run was asked to stop, and does what is left to be done."""
+        """The run is to stop, and does what is left to be done."""
         self._status.update(state="stopping", reason=reason)
-        self.say(f"asked to stop ({reason})")
+        self.say(f"stopping ({reason})")
 
     def say(self, text: str) -> None:
         """A line about something other than a step."""

@@ -9,13 +9,14 @@ import itertools
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from tests.end_to_end.runs import ROOT
 from tests.processes import environment_of_rank, free_port
@@ -23,14 +24,43 @@ from tests.processes import environment_of_rank, free_port
 SOONER_THAN_A_THREAD_STARTS = 0.001
 PRELOADED = ["nemo_prorl.build", "nemo_prorl.commands.train", "nemo_prorl.rollout.transformers_engine"]
 PRELOADED += ["nemo_prorl.config.load", "nemo_prorl.telemetry.run", "nemo_prorl.data.sources.jsonl"]
+PRELOADED += ["nemo_prorl.vigil.vigil"]
+
+
+class Fault(RuntimeError):
+    """What a rank raises that is to fail."""
 
 
 class Death(NamedTuple):
-    """kill -9 so many seconds after the main rank has entered a phase for the `time`-th time, from 1."""
+    """What befalls a rank so many seconds after it has entered a phase for the `time`-th time, from 1.
+
+    how  kill: kill -9; stop: SIGSTOP; raise: an error; hang, late: its main thread stands still; fill: it can write
+         to no file any more, as on a full disk. All but the first two come at once.
+    """
 
     phase: str
-    time: int
-    seconds: float
+    time: int = 1
+    seconds: float = 0.0
+    rank: int = 0
+    how: Literal["kill", "stop", "raise", "hang", "late", "fill"] = "kill"
+
+    def comes(self, note: Path) -> None:
+        """`note` is left when it does, or is about to."""
+        note.touch()
+        if self.how == "raise":
+            raise Fault(f"a fault of the test's own in {self.phase}")
+        if self.how in ("hang", "late"):
+            time.sleep(3600)
+        if self.how == "fill":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+            return
+        number = signal.SIGSTOP if self.how == "stop" else signal.SIGKILL
+        if self.seconds < SOONER_THAN_A_THREAD_STARTS:
+            os.kill(os.getpid(), number)
+        else:
+            timer = threading.Timer(self.seconds, os.kill, (os.getpid(), number))
+            timer.daemon = True
+            timer.start()
 
 
 class Forked:
@@ -68,6 +98,9 @@ class Forked:
         self.kill()
         return [process.exitcode for process in self.processes]
 
+    def death_has_come(self) -> bool:
+        return any(_note_of(log).exists() for log in self.logs)
+
     @property
     def has_ended(self) -> bool:
         return any(process.exitcode is not None for process in self.processes)
@@ -81,7 +114,7 @@ class Forked:
         """kill -9; what the ranks have started ends with them."""
         for process in self.processes:
             process.kill()
-            process.join()
+            process.join(30)
 
     def output(self) -> str:
         return "\n".join(log.read_text(errors="replace") for log in self.logs if log.exists())
@@ -133,26 +166,44 @@ def _live(arguments: list[str], environment: dict[str, str], log: Path, death: D
     os.environ.update(environment)
     os.chdir(ROOT)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if death is not None and environment["RANK"] == "0":
-        _die_in(death)
+    if death is not None and environment["RANK"] == str(death.rank):
+        _die_in(death, _note_of(log))
     from nemo_prorl.cli import main
 
     sys.exit(main(arguments))
 
 
-def _die_in(death: Death) -> None:
+def _die_when_seen(death: Death, note: Path) -> None:
+    """As soon as the others have heard of this rank, which isn't the main one; it is busy with imports then."""
+    from nemo_prorl.vigil.post import RankPost
+
+    meet = RankPost._meet
+
+    def met(self: RankPost, own: Any) -> Any:
+        verdict = meet(self, own)
+        if self._main is not None:
+            death.comes(note)
+        return verdict
+
+    RankPost._meet = met  # type: ignore[method-assign]
+
+
+def _note_of(log: Path) -> Path:
+    return log.with_suffix(".death")
+
+
+def _die_in(death: Death, note: Path) -> None:
     """Watch the phases that this process tells of, from within: from outside short ones are seldom seen in time."""
     from nemo_prorl.telemetry.status import RunStatus
 
+    if death.phase == "starting":  # which nobody enters: it is there from the first moment
+        _die_when_seen(death, note)
+        return
     tell, seen = RunStatus.phase, itertools.count(1)
 
     def phase(self: RunStatus, name: str) -> None:
         tell(self, name)
-        if name != death.phase or next(seen) != death.time:
-            return
-        if death.seconds < SOONER_THAN_A_THREAD_STARTS:
-            os.kill(os.getpid(), signal.SIGKILL)
-        else:
-            threading.Timer(death.seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        if name == death.phase and next(seen) == death.time:
+            death.comes(note)
 
     RunStatus.phase = phase  # type: ignore[method-assign]

@@ -54,7 +54,7 @@ def test_the_program_prints_every_set(place):
 def test_every_setting_of_the_table_has_the_default_it_says():
     config = EvaluateConfig.model_validate({"model": {"path": "x"}, "benchmarks": {"a": {"name": "jsonl"}}})
     assert (config.sampling.samples_per_prompt, config.sampling.temperature, config.sampling.top_p) == (16, 0.6, 0.95)
-    assert (config.sampling.max_response_tokens, config.sampling.problems_per_part) == (32_768, 32)
+    assert (config.sampling.max_response_tokens, config.sampling.problems_per_part) == (32_768, 8)
     for name in re.findall(r"`((?:sampling|scores)\.\w+)`", TEXT):
         group, key = name.split(".")
         assert key in type(getattr(config, group)).model_fields, name

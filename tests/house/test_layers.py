@@ -9,14 +9,14 @@ from tests.house.source import PACKAGE, ROOT, imports, imports_of, place, python
 # The lowest first. Within layer 0 each line may use those before it.
 LAYERS = (
     ("errors",),
-    ("plugins", "world", "reset_requests"),
+    ("plugins", "pulse", "world", "reset_requests"),
     ("control",),
     ("data",),
     ("config",),
     ("algorithm", "verifiers", "weights", "recipe"),
     ("megatron", "rollout", "run_state", "telemetry"),
-    ("actor", "cadence"),
-    ("saver",),
+    ("actor", "cadence", "vigil"),
+    ("saver", "update_guard", "engine_guard"),
     ("evaluation",),
     ("analysis", "quickstart"),
     ("trainer", "sft"),

@@ -41,7 +41,7 @@ def held_out(
         prompt = as_prompt(row, tokenizer)
         if len(prompt.token_ids) <= max_prompt_tokens:
             if reason := objection(prompt) if objection else None:
-                log.warning("prompt %s of %s is left out of validation: %s", prompt.uid, prompt.source, reason)
+                log.warning("prompt %s of %s is left out: %s", prompt.uid, prompt.source, reason)
             return reason is None
         if long_prompts == "error":
             raise too_long(prompt, max_prompt_tokens, limits)
