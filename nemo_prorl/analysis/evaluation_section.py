@@ -25,13 +25,16 @@ def evaluation_section(found: Sequence[Results]) -> dict[str, Any]:
         "id": "evaluation",
         "title": "Evaluation",
         "short": "Evaluation",
-        "lead": "In the layouts of the paper's tables, with its numbers below ours, in per cent. "
-        "± one standard error, by bootstrap over problems.",
+        "lead": ("In the layouts of the paper's tables, with its numbers below ours, in per cent. " if tables else "")
+        + "± one standard error, by bootstrap over problems.",
         "tables": [table.as_json() for table in tables],
-        "folded": [
-            {"title": f"By set and task: {one.model.name}", "tables": [_set_table(one).as_json()]} for one in found
-        ],
+        "folded": [_by_set(one, is_open=not tables) for one in found],
     }
+
+
+def _by_set(results: Results, *, is_open: bool) -> dict[str, Any]:
+    title = f"By set and task: {results.model.name}"
+    return {"title": title, "tables": [_set_table(results).as_json()], "open": is_open}
 
 
 def evaluation_samples(folder: EvaluationFolder) -> Samples:
@@ -68,7 +71,7 @@ def _questions(problems: Mapping[str, Sequence[Any]]) -> Iterator[tuple[str, int
 
 
 def _paper_table(title: str, found: Sequence[Results]) -> Table:
-    """A row a model: ours, then published ones: those of the table that the paper compares, and whichever were named."""
+    """A row a model: ours, then published ones: those that the paper compares, and whichever were named."""
     own = [(one.model.name, table) for one in found for table in one.tables if table.title == title]
     names = list(dict.fromkeys(column.name for _, table in own for column in table.columns))
     rows = [[name, *_own_cells(table, names)] for name, table in own]
