@@ -18,10 +18,11 @@ from nemo_prorl.errors import DataError
 from nemo_prorl.evaluation.folder import MANIFEST, RESULTS, EvaluationFolder
 from nemo_prorl.telemetry.attempts import ATTEMPTS, RECORD_FILE
 from nemo_prorl.telemetry.records import METRICS_FILE, SAMPLES_FILE, VALIDATION_SAMPLES_FILE
-from nemo_prorl.telemetry.status import STATUS_FILE
+from nemo_prorl.telemetry.status import STATUS_FILE, read_status
 
 # Where evaluations and analyses of a run are found without being named.
 BELOW_A_RUN = ("evaluations/*", "analysis", "analyses/*")
+PASSING = ("heartbeat_unix_seconds", "eta_unix_seconds", "phase")
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,13 @@ class Sources:
         return [f"{what}: {path}" for what, path in named if path is not None]
 
     def state(self) -> tuple[Any, ...]:
-        """What changes when there is something new to show: sizes and times of the files that are read."""
-        return tuple((str(file), *_stamp(file)) for file in sorted(self._files()))
+        """What changes when there is something new to show: sizes and times of files, and what the run says of itself.
+
+        That it is still alive is nothing new, nor which phase of a step it is in.
+        """
+        status = {} if self.run is None else read_status(self.run)
+        said = {key: value for key, value in status.items() if key not in PASSING}
+        return said, tuple((str(file), *_stamp(file)) for file in sorted(self._files()))
 
     def page(self, title: str) -> RunPage:
         """Read everything, and say it.
@@ -90,7 +96,7 @@ class Sources:
 
     def _files(self) -> Iterator[Path]:
         if self.run is not None:
-            names = (METRICS_FILE, SAMPLES_FILE, VALIDATION_SAMPLES_FILE, STATUS_FILE)
+            names = (METRICS_FILE, SAMPLES_FILE, VALIDATION_SAMPLES_FILE)
             yield from (self.run / name for name in names)
             yield from (self.run / ATTEMPTS).glob(f"*/{RECORD_FILE}")
         yield from (path / RESULTS for path in self.evaluations)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from nemo_prorl.cli import main
+from nemo_prorl.commands.report_sources import Sources
 from tests.analysis.example_analysis import example_analysis
 from tests.analysis.example_run import records_of, write_run, write_status
 from tests.browser import chromium, needs_chromium
@@ -138,3 +139,12 @@ def test_an_open_page_follows_a_live_run_to_its_end(tmp_path):
         browser.wait(state, "finished")
         assert browser.complaints() == []
     assert not list(run.glob("report.*.js"))
+
+
+def test_a_heartbeat_is_nothing_new_and_a_step_is(tmp_path):
+    sources = Sources.of([write_run(tmp_path / "run", state="running")])
+    before = sources.state()
+    write_status(tmp_path / "run", step=40, steps=40, state="running")
+    assert sources.state() == before
+    add_step(tmp_path / "run", 41)
+    assert sources.state() != before

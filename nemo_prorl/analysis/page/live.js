@@ -37,7 +37,7 @@ function tell(text) {
 }
 
 function fetchScript(file) {
-  const script = element("script", { src: `${file}?${Date.now()}` });
+  const script = element("script", { src: `${encodeURIComponent(file)}?${Date.now()}` });
   script.addEventListener("load", () => script.remove());
   script.addEventListener("error", () => script.remove());
   document.head.append(script);
