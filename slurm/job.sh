@@ -12,6 +12,7 @@
 #   PRORL_SITE               a file with what your site needs; read by environment.sh
 #   PRORL_LOGS               where logs go; default: logs/ where you submit
 #   PRORL_PREFLIGHT          0: no preflight before the run
+#   PRORL_PREFLIGHT_SECONDS, PRORL_FREE_GIB    its limits; default: 30 seconds, 50 GiB free in run.dir
 #   PRORL_MAX_FAILURES       so many failures in a row without a new checkpoint, then no more requeues; default: 3
 #   PRORL_BACKOFF_SECONDS    wait before a requeue after a failure, doubled each time, at most ten minutes; default: 30
 #   PRORL_GRACE_SECONDS      what is left of a run that has said that it has ended is ended after this; default: 20
@@ -28,7 +29,7 @@ export PYTHONPATH=$PRORL_HOME${PYTHONPATH:+:$PYTHONPATH} # the code is that of t
 ATTEMPT=${SLURM_RESTART_COUNT:-0}
 GO_ON=75             # EX_TEMPFAIL: everything is saved, the same command goes on; nemo_prorl/errors.py
 FINAL_CODES=' 2 3 4 6 7 8 10 130 ' # it would happen again: a person must look first
-stop_asked='' ended_by_slurm='' run_dir='' dry_run='' attended_attempt=''
+stop_asked='' ended_by_slurm='' run_dir='' device='' dry_run='' attended_attempt=''
 SRUN=()
 
 say() { echo "[job ${SLURM_JOB_ID:-none} attempt $ATTEMPT $(date '+%F %T')] $*"; }
@@ -229,23 +230,34 @@ begin() { # begin NAME "$@": what comes first in every job; leaves the command's
 
 check() { # the settings, on one task: better one message in seconds than one from each rank in minutes
     local plan code
-    plan=$(log_folder)/plan.txt
-    on_one_task "${PROGRAM[@]}" "$command_name" --dry-run --world-size "${SLURM_NTASKS:-1}" "${ARGUMENTS[@]}" >"$plan" &
-    attend $!
-    code=$?
-    cat "$plan"
-    if ((code != 0)); then
-        [[ -n $ended_by_slurm ]] && exit 143
-        [[ $FINAL_CODES == *" $code "* ]] && finish "$code" "the settings can't be used (exit code $code): see above"
-        failed "$code" "one task could not check the settings (exit code $code)"
+    plan=$(dirname "$(log_folder)")/plan.txt
+    if [[ ! -s $plan ]]; then # a requeued job has been through it
+        on_one_task "${PROGRAM[@]}" "$command_name" --dry-run --world-size "${SLURM_NTASKS:-1}" "${ARGUMENTS[@]}" \
+            >"$plan.partial" &
+        attend $!
+        code=$?
+        if ((code != 0)); then
+            cat "$plan.partial"
+            [[ -n $ended_by_slurm ]] && exit 143
+            [[ $FINAL_CODES == *" $code "* ]] && finish "$code" "the settings can't be used (exit code $code): see above"
+            failed "$code" "one task could not check the settings (exit code $code)"
+        fi
+        mv "$plan.partial" "$plan"
+        cat "$plan"
     fi
     run_dir=$(sed -n 's/^folder  *//p' "$plan" | head -n 1)
+    device=$(sed -n 's/^device  *\([a-z]*\),.*/\1/p' "$plan" | head -n 1)
 }
 
-preflight() { # on every task: GPUs, network, shared file system, versions
-    [[ ${PRORL_PREFLIGHT:-1} == 0 ]] && return
-    "${SRUN[@]}" "${PROGRAM[@]}" doctor cluster --folder "$run_dir" &
+preflight() { # preflight FOLDER [DEVICE]: on every task: GPUs, network, shared file system, versions
+    "${SRUN[@]}" "${PROGRAM[@]}" doctor cluster --folder "$1" --device "${2:-auto}" \
+        --seconds "${PRORL_PREFLIGHT_SECONDS:-30}" --free-gib "${PRORL_FREE_GIB:-50}" &
     attend $!
+}
+
+pass_preflight() {
+    [[ ${PRORL_PREFLIGHT:-1} == 0 ]] && return
+    preflight "$run_dir" "$device"
     local code=$?
     [[ -n $ended_by_slurm ]] && exit 143
     ((code == 0)) || failed "$code" "the preflight failed: see above"
@@ -256,7 +268,7 @@ attend() { # attend PID: its exit code, while traps are obeyed; what has said th
     while kill -0 "$pid" 2>/dev/null; do
         sleep 1 &
         wait $!
-        [[ -n $attended_attempt ]] && has_said_its_end || continue
+        if [[ -z $attended_attempt ]] || ! has_said_its_end; then continue; fi
         ended_since=${ended_since:-$SECONDS}
         if ((SECONDS - ended_since >= ${PRORL_GRACE_SECONDS:-20})); then
             say "the run has ended, but tasks are left: ending them"
@@ -287,13 +299,22 @@ run_and_judge() { # train and sft: the run's folder says how it stands
         return
     fi
     check
-    preflight
+    pass_preflight
     forget_own_stop
     [[ -n $stop_asked ]] && go_on 0 0 "asked to stop before the run began"
     attended_attempt=$(newest_attempt)
     "${big[@]}" &
     attend $!
     verdict $? "$attended_attempt"
+}
+
+start_preflight() { # of its own, before anything is submitted
+    begin preflight "$@"
+    if [[ -n $dry_run ]]; then
+        quoted "${SRUN[@]}" "${PROGRAM[@]}" doctor cluster --folder "${ARGUMENTS[0]:-$PWD}"
+        return
+    fi
+    preflight "${ARGUMENTS[0]:-$PWD}"
 }
 
 start_and_judge() { # evaluate and convert: the exit code says how it ended

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import get_args
 
+from nemo_prorl.commands import doctor_cluster
 from nemo_prorl.errors import VerifierError
 from nemo_prorl.verifiers.sandbox import SandboxReport, SandboxSettings, probe
 from nemo_prorl.verifiers.sandbox.contract import Layered, Level
@@ -26,7 +27,7 @@ def run(arguments: list[str], *, dry_run: bool = False) -> int:
     """
     options = _options(arguments)
     if dry_run:
-        print(f"would try each layer of the sandbox in a process of its own, for level {options.level}")
+        print(f"would {options.would}")
         return 0
     return int(options.action(options))
 
@@ -53,7 +54,7 @@ def _told(report: SandboxReport, settings: SandboxSettings, accepted: bool) -> s
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="prorl doctor", description=__doc__.partition(": ")[2])
-    topics = parser.add_subparsers(required=True, metavar="sandbox")
+    topics = parser.add_subparsers(required=True, metavar="TOPIC")
 
     isolation = topics.add_parser(
         "sandbox",
@@ -65,5 +66,6 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         "--without", action="append", choices=get_args(Layered), default=[], help="as on a host that doesn't allow this"
     )
     isolation.add_argument("--json", action="store_true", help="for programs to read")
-    isolation.set_defaults(action=sandbox)
+    isolation.set_defaults(action=sandbox, would="try each layer of the sandbox in a process of its own")
+    doctor_cluster.add_topic(topics)
     return parser.parse_args(arguments)
