@@ -3,7 +3,7 @@
 #
 #   make quickstart   a tiny model through cold start, ProRL, export and report, in minutes on two cores
 #   make test         every test that needs no GPU
-#   make check        lint, format, types, house rules
+#   make check        lint, format, types, scripts, house rules
 #   make format       mend what ruff can mend
 #   make bench        what a step costs beside TRL's, and more: see docs/benchmarks.md
 
@@ -49,6 +49,8 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/shellcheck --external-sources slurm/*.sh slurm/*.sbatch .ci/run
+	$(BIN)/hadolint Dockerfile
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) tests/house
 
 format: $(VENV)/.installed-dev
