@@ -15,8 +15,8 @@
 #   PRORL_PREFLIGHT_SECONDS, PRORL_FREE_GIB    its limits; default: 30 seconds, 50 GiB free in run.dir
 #   PRORL_MAX_FAILURES       so many failures in a row without a new checkpoint, then no more requeues; default: 3
 #   PRORL_BACKOFF_SECONDS    wait before a requeue after a failure, doubled each time, at most ten minutes; default: 30
-#   PRORL_GRACE_SECONDS      what is left of a run that has said that it has ended is ended after this; default: 20
-#   PRORL_STEP_WAIT_SECONDS  when a task has ended, the others are ended after this; default: 60
+#   PRORL_GRACE_SECONDS      what is left of a run that has said that it has ended is ended after this; default: 10
+#   PRORL_STEP_WAIT_SECONDS  when a task has ended, the others are ended after this; default: 30
 #   SRUN_MPI                 what --mpi of srun is to be (pmix for TensorRT-LLM started by MPI); default: not given
 set -uo pipefail
 
@@ -28,7 +28,7 @@ export PYTHONPATH=$PRORL_HOME${PYTHONPATH:+:$PYTHONPATH} # the code is that of t
 
 ATTEMPT=${SLURM_RESTART_COUNT:-0}
 GO_ON=75             # EX_TEMPFAIL: everything is saved, the same command goes on; nemo_prorl/errors.py
-FINAL_CODES=' 2 3 4 6 7 8 10 130 ' # it would happen again: a person must look first
+FINAL_CODES=' 2 3 4 5 6 7 8 9 10 ' # it would happen again: a person must look first
 stop_asked='' ended_by_slurm='' run_dir='' device='' dry_run='' attended_attempt=''
 SRUN=()
 
@@ -64,7 +64,7 @@ python_of_job() {
 }
 
 prepare_srun() { # SRUN: srun with what every step of the job needs
-    SRUN=(srun --kill-on-bad-exit=0 "--wait=${PRORL_STEP_WAIT_SECONDS:-60}")
+    SRUN=(srun --kill-on-bad-exit=0 "--wait=${PRORL_STEP_WAIT_SECONDS:-30}")
     [[ -n ${SLURM_CPUS_PER_TASK:-} ]] && SRUN+=("--cpus-per-task=$SLURM_CPUS_PER_TASK") # srun no longer inherits it
     [[ -n ${SRUN_MPI:-} ]] && SRUN+=("--mpi=$SRUN_MPI")
     [[ -n ${CONTAINER_IMAGE:-} ]] || return 0
@@ -159,7 +159,8 @@ go_on() { # go_on SECONDS CODE WHY...: the same command once more, in that many 
 failed() { # failed CODE WHY...: go on, unless it has failed too often since the last checkpoint
     local code=$1 limit=${PRORL_MAX_FAILURES:-3} ledger count=0 before=none now=none
     shift
-    ledger=$(dirname "$(log_folder)")/failures
+    ledger=${PRORL_CHAIN:+$(chain_file).failures}
+    ledger=${ledger:-$(dirname "$(log_folder)")/failures}
     [[ -n $run_dir ]] && now=$(cat "$run_dir/checkpoints/latest_checkpointed_iteration.txt" 2>/dev/null || echo none)
     [[ -f $ledger ]] && read -r count before <"$ledger"
     [[ $now == "$before" ]] || count=0
@@ -188,7 +189,10 @@ verdict() { # verdict SRUN_CODE ATTEMPT_BEFORE: what becomes of the job
         go_on 0 0 "stopped and saved after step $step"
         ;;
     failed) code=$(status_of_run exit_code) ;;
-    *) reason="it did not say how it ended: killed, or it never came to its start" ;;
+    *)
+        reason=$(cat "$(log_folder)"/rank_*.log 2>/dev/null | grep '^prorl: .*Error' | tail -n 1)
+        reason=${reason:-"it did not say how it ended: killed, or it never came to its start"}
+        ;;
     esac
     [[ -n $ended_by_slurm ]] && exit 143
     [[ $FINAL_CODES == *" $code "* ]] && finish "$code" "failed (exit code $code): $reason"
@@ -270,7 +274,7 @@ attend() { # attend PID: its exit code, while traps are obeyed; what has said th
         wait $!
         if [[ -z $attended_attempt ]] || ! has_said_its_end; then continue; fi
         ended_since=${ended_since:-$SECONDS}
-        if ((SECONDS - ended_since >= ${PRORL_GRACE_SECONDS:-20})); then
+        if ((SECONDS - ended_since >= ${PRORL_GRACE_SECONDS:-10})); then
             say "the run has ended, but tasks are left: ending them"
             kill -TERM "$pid" # srun ends its own step, and nothing else
             ended_since=$SECONDS

@@ -74,7 +74,7 @@ for_seed() { # for_seed SEED ARGUMENTS...: in `arguments`, with run.seed and a r
 submit() { # submit SBATCH-OPTIONS...: with `arguments`
     local line=(sbatch --parsable "${options[@]}" "$@" "$script" "${arguments[@]}")
     if [[ -n $dry_run ]]; then
-        printf '%q ' "${line[@]}"
+        printf '%q ' ${PRORL_CHAIN:+"PRORL_CHAIN=$PRORL_CHAIN"} "${line[@]}"
         echo
     else
         "${line[@]}"
