@@ -26,7 +26,6 @@ from pathlib import Path
 
 PROGRAMS = ("munged", "munge", "slurmctld", "slurmd", "sbatch", "scontrol", "sinfo")
 ENDS = ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL", "OUT_OF_MEMORY", "DEADLINE")
-MEMORY_MB = 4096  # of each node: claimed, never looked at
 REQUEUE_SECONDS = 5  # Slurm's own delay before a requeued job starts again; 120 by default
 
 CONFIGURATION = """\
@@ -78,11 +77,14 @@ def missing() -> str | None:
 
 
 class LocalSlurm:
-    """`nodes` virtual nodes that claim so many CPUs and GPUs, whatever the host has."""
+    """`nodes` virtual nodes that claim so many CPUs and GPUs and so much memory, whatever the host has."""
 
-    def __init__(self, *, nodes: int = 2, cpus: int = 2, gpus: int = 2, kill_wait_seconds: int = 10) -> None:
+    def __init__(
+        self, *, nodes: int = 2, cpus: int = 2, gpus: int = 2, memory_mb: int = 4096, kill_wait_seconds: int = 10
+    ) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="slurm_", dir="/tmp"))
         self.nodes, self._cpus, self._gpus, self._kill_wait = nodes, cpus, gpus, kill_wait_seconds
+        self._memory_mb = memory_mb
         clean = {name: value for name, value in os.environ.items() if not re.match("SLURM|SBATCH|SRUN|PMI|PRORL", name)}
         self.environment = {**clean, "SLURM_CONF": str(self.root / "slurm.conf")}
 
@@ -171,7 +173,7 @@ class LocalSlurm:
         for number in range(self._gpus):  # a GPU must be a device; clones of /dev/null stand in, which nobody opens
             os.mknod(f"{devices}{number}", 0o20666, os.makedev(1, 3))
         port, host = _free_ports(self.nodes + 1), platform.node().split(".")[0]
-        shape = f"CPUs={self._cpus} RealMemory={MEMORY_MB} Gres=gpu:{self._gpus} State=UNKNOWN"
+        shape = f"CPUs={self._cpus} RealMemory={self._memory_mb} Gres=gpu:{self._gpus} State=UNKNOWN"
         nodes = [
             f"NodeName=n{number} NodeHostname={host} NodeAddr=127.0.0.1 Port={port + number} {shape}"
             for number in range(1, self.nodes + 1)
