@@ -117,6 +117,10 @@ class RunState:
             request=request,
         )
 
+    def counts(self) -> dict[str, float]:
+        """What every step's record says of the steps before it."""
+        return {"rollout/steps_left_out": self.steps_left_out, "reset/steps_since": self.steps_since_reset}
+
     # -- what happens to a run ---------------------------------------------------------------------------------------
 
     def stepped(self, told: Mapping[str, float]) -> None:
@@ -169,6 +173,15 @@ class RunState:
             self.policy_score = None
         known = [self.best.score] if to_best and self.best is not None else self._present_score()
         self.resets, self.steps_since_reset, self.kls, self.scores = self.resets + 1, 0, [], known
+
+    def before_reset(self) -> dict[str, float]:
+        """How things stand when the next reset is about to happen, as its record tells it."""
+        return {
+            "reset/count": self.resets + 1,
+            "reset/steps_since_last": self.steps_since_reset,
+            "reset/kl_before": self.kls[-1] if self.kls else 0.0,
+            **{f"reset/score_before_{ago}": score for ago, score in enumerate(reversed(self.scores[-5:]))},
+        }
 
     def effect_of_reset(self) -> dict[str, float]:
         """What has changed since the last reset: averages over the last steps, before it and now. Asked for once."""

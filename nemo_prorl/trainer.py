@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from nemo_prorl.actor.interface import Optimizer, PolicyActor
 from nemo_prorl.actor.phases import inference_phase, training_phase
@@ -57,11 +56,12 @@ class ProRLTrainer:
     ) -> None:
         self.actor, self.optimizer, self.collector, self.mixture = actor, optimizer, collector, mixture
         self.validator, self.world, self.recipe, self.cadence = validator, world, recipe, cadence
-        self.identity, self.rewards, self.watch, self.control = identity, rewards, watch, control
-        self.metrics, self.progress, self.export_to = metrics, progress, export_to
+        self.rewards, self.watch, self.control, self.metrics = rewards, watch, control, metrics
+        self.progress, self.export_to = progress, export_to
         self.timer = Timer(progress.phase)
         self.state = RunState.at_start(recipe)
-        self.saver = Saver(actor, progress, self.timer)
+        remembering = {"mixture": mixture, "validation": validator, "alarms": watch}
+        self.saver = Saver(actor, identity, remembering, progress, self.timer)
 
     # -- the story ---------------------------------------------------------------------------------------------------
 
@@ -107,7 +107,7 @@ class ProRLTrainer:
             self.control.reset_is_done(request, self.state.step)
         self.state.finished_step = self.state.step
         if self.cadence.saving_is_due(self.state, self.is_over, was_reset=reason is not None):
-            self.saver.save(self.state, self.state_dict(), tags=[] if reason is None else ["reset"])
+            self.saver.save(self.state, tags=[] if reason is None else ["reset"])
 
     def train_step(self, stage: Stage) -> StepMetrics:
         """One step of ProRL: sample until enough groups teach, then a few updates on them (paper, section 2)."""
@@ -165,13 +165,7 @@ class ProRLTrainer:
     def reset(self, reason: str) -> None:
         """A hard reset: the reference becomes the policy, the optimizer starts afresh (paper, section 2.3.1)."""
         self.report_effect_of_reset()
-        event = {
-            "reset/count": self.state.resets + 1,
-            "reset/steps_since_last": self.state.steps_since_reset,
-            "reset/kl_before": self.state.kls[-1] if self.state.kls else 0.0,
-            **{f"reset/score_before_{ago}": score for ago, score in enumerate(reversed(self.state.scores[-5:]))},
-        }
-        what = self.stage.resets.what
+        event, what = self.state.before_reset(), self.stage.resets.what
         with self.timer("reset"):
             if self.stage.resets.to == "best" and (best := self.return_to_best()):
                 event |= {"reset/best_step": best.step, "reset/best_score": best.score}
@@ -204,8 +198,7 @@ class ProRLTrainer:
         watched = {ours: values[theirs] for theirs, ours in WATCHED.items() if theirs in values}
         self.state.stepped(self.world.broadcast(watched))
         self.state.steps_left_out += "rollout/step_left_out" in values
-        values["rollout/steps_left_out"] = self.state.steps_left_out
-        values["reset/steps_since"] = self.state.steps_since_reset
+        values |= self.state.counts()
         values |= self.watch.look(self.state.step, values)
         self.metrics.write(self.state.step, values, note=stage.name)
         self.progress.step(self.state.step, stage.name, values)
@@ -245,7 +238,7 @@ class ProRLTrainer:
         """Asked to stop: save what isn't saved yet, and say that the same command goes on."""
         self.progress.stopping(str(stop))
         if self.saver.lacks(self.state):
-            self.saver.save(self.state, self.state_dict(), tags=["stop"])
+            self.saver.save(self.state, tags=["stop"])
         self.saver.wait()
         self.control.stop_is_done()
         raise Stopped(
@@ -254,11 +247,9 @@ class ProRLTrainer:
 
     def resume(self) -> None:
         """Go on from the newest whole checkpoint; without one, start, with a clean log either way."""
-        with self.timer("resume"):
-            restored = self.actor.restore_checkpoint()
+        restored = self.saver.restore(self.recipe)
         if restored is not None:
-            self.load_state_dict(restored)
-            self.saver.has_saved(self.state)
+            self.state = restored
             done = "complete, nothing is left to train" if self.is_over else f"resumed after step {self.state.step}"
             self.progress.say(f"the run in this folder is {done}")
         is_finished = self.state.finished_step == self.state.step
@@ -266,32 +257,3 @@ class ProRLTrainer:
         self.progress.resume(self.state.step)
         if not self.is_over and self.stage.reason_to_end(self.state.seen_by_rules()) is not None:
             self.state.finished_step = self.state.step - 1  # the recipe has grown since, so there is a stage to enter
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "run": self.state.as_dict(),
-            "mixture": self.mixture.state_dict(),
-            "validation": None if self.validator is None else self.validator.state_dict(),
-            "alarms": self.watch.state_dict(),
-            **self.identity.as_state(),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up a saved state.
-
-        Raises:
-            CheckpointError: it belongs to a run of another model, or to a recipe with other or longer stages.
-        """
-        changed = self.identity.recognise(state)
-        self.state = RunState.from_dict(state["run"])
-        if self.state.steps_in_stage > (most := self.stage.steps):
-            raise CheckpointError(
-                f"the run in this folder has done {self.state.steps_in_stage} steps of stage {self.state.stage!r}, "
-                f"more than the {most} of this recipe; choose another run.dir, or give the stage as many"
-            )
-        self.mixture.load_state_dict(state["mixture"])
-        self.watch.load_state_dict(state["alarms"])
-        if self.validator is not None and state["validation"] is not None:
-            self.validator.load_state_dict(state["validation"])
-        for change in changed:
-            self.progress.say(f"since the checkpoint this has changed: {change}")

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import os
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from isal import isal_zlib
 
 MANIFEST = "manifest.json"
 _BLOCK_BYTES = 1 << 24
@@ -26,7 +27,7 @@ def fingerprint(path: Path) -> dict[str, int]:
     checksum = size = 0
     with path.open("rb") as file:
         while block := file.read(_BLOCK_BYTES):
-            checksum, size = zlib.crc32(block, checksum), size + len(block)
+            checksum, size = isal_zlib.crc32(block, checksum), size + len(block)
     return {"bytes": size, "crc32": checksum}
 
 

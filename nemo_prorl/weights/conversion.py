@@ -6,17 +6,18 @@ one of either, and every pair of formats is a conversion. A few tensors are in m
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, Protocol
 
+from isal import isal_zlib
 from torch import Tensor
 
 from nemo_prorl.errors import WeightsError
 from nemo_prorl.weights.architecture import Architecture, Dtype
 from nemo_prorl.weights.families import weight_map
 from nemo_prorl.weights.mapping import Operation
+from nemo_prorl.weights.reused_memory import Empty, ReusedMemory
 from nemo_prorl.weights.safetensors_file import TORCH_DTYPES, raw_bytes
 from nemo_prorl.weights.work_folder import WorkFolder
 
@@ -29,8 +30,8 @@ Watch = Callable[[Iterator[str]], Iterator[str]]
 class Source(Protocol):
     """Where tensors come from."""
 
-    def read(self, name: str, operation: Operation) -> list[Tensor]:
-        """What Megatron's tensor `name` is made of; several threads may ask at once."""
+    def read(self, name: str, operation: Operation, empty: Empty) -> list[Tensor]:
+        """What Megatron's tensor `name` is made of, in memory from `empty`; several threads may ask at once."""
 
 
 class Sink(Protocol):
@@ -54,10 +55,12 @@ def convert(
     The names of Megatron's tensors go through `watch` as they are finished.
     """
     operations = exported(architecture)
+    memory = ReusedMemory()
     sink.begin(work.done)
 
     def one(name: str) -> str:
-        tensors = [tensor.to(TORCH_DTYPES[dtype]) for tensor in source.read(name, operations[name])]
+        memory.begin()
+        tensors = [tensor.to(TORCH_DTYPES[dtype]) for tensor in source.read(name, operations[name], memory.empty)]
         checksums = {hf_name: checksum(each) for hf_name, each in zip(operations[name].hf_names, tensors, strict=True)}
         work.note(name, {CHECKSUMS: checksums} | sink.write(name, operations[name], tensors))
         return name
@@ -77,10 +80,12 @@ def verify(
         WeightsError: a tensor differs from what it was made of; all of them are listed, and nothing is left.
     """
     operations = exported(architecture)
+    memory = ReusedMemory()
     wrong: list[str] = []
 
     def one(name: str) -> str:
-        tensors = written.read(name, operations[name])
+        memory.begin()
+        tensors = written.read(name, operations[name], memory.empty)
         pairs = zip(operations[name].hf_names, tensors, strict=True)
         wrong.extend(hf_name for hf_name, each in pairs if checksum(each) != expected[hf_name])
         return name
@@ -96,7 +101,7 @@ def verify(
 
 def checksum(tensor: Tensor) -> int:
     """CRC-32 of a tensor's bytes in memory order."""
-    return zlib.crc32(raw_bytes(tensor.contiguous()))
+    return int(isal_zlib.crc32(raw_bytes(tensor.contiguous())))
 
 
 def exported(architecture: Architecture) -> dict[str, Operation]:

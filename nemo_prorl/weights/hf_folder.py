@@ -16,6 +16,7 @@ from nemo_prorl.errors import WeightsError
 from nemo_prorl.weights.architecture import Architecture
 from nemo_prorl.weights.families import weight_map
 from nemo_prorl.weights.mapping import Operation, hf_parts
+from nemo_prorl.weights.reused_memory import Empty, fresh
 from nemo_prorl.weights.safetensors_file import CODES, TORCH_DTYPES, data_begins, raw_bytes
 
 SINGLE = "model.safetensors"
@@ -80,18 +81,18 @@ class TensorReader:
         tensor: Tensor = self._file(name).get_tensor(name)
         return tensor
 
-    def read(self, name: str, operation: Operation) -> list[Tensor]:
-        """The tensors that `operation` is made of, in memory of their own: that of mapped ones would add up to a file.
+    def read(self, name: str, operation: Operation, empty: Empty = fresh) -> list[Tensor]:
+        """The tensors that `operation` is made of, in memory from `empty`: that of mapped ones would add up to a file.
 
         `name`, Megatron's, is what other readers need. Several threads may ask at once.
 
         Raises:
             WeightsError: a file has become shorter.
         """
-        return [self._copied(hf_name) for hf_name in operation.hf_names]
+        return [self._copied(hf_name, empty) for hf_name in operation.hf_names]
 
-    def _copied(self, name: str) -> Tensor:
-        tensor = torch.empty(self.shape(name), dtype=self.dtype(name))
+    def _copied(self, name: str, empty: Empty) -> Tensor:
+        tensor = empty(self.shape(name), self.dtype(name))
         path, begin = self._places[name]
         with path.open("rb", buffering=0) as file:
             file.seek(begin)

@@ -28,7 +28,12 @@ CODES: dict[Dtype, str] = {"fp32": "F32", "bf16": "BF16", "fp16": "F16"}
 
 def byte_size(shape: Iterable[int], dtype: Dtype) -> int:
     """Bytes of a tensor."""
-    return math.prod(shape) * TORCH_DTYPES[dtype].itemsize
+    return raw_size(shape, TORCH_DTYPES[dtype])
+
+
+def raw_size(shape: Iterable[int], dtype: torch.dtype) -> int:
+    """Bytes of a tensor of torch's dtype."""
+    return math.prod(shape) * dtype.itemsize
 
 
 def data_begins(path: Path) -> dict[str, int]:

@@ -14,6 +14,7 @@ from nemo_prorl.telemetry.attempts import Attempt
 from nemo_prorl.telemetry.process_identity import ProcessIdentity
 
 FORK = multiprocessing.get_context("fork")
+LONG_SECONDS = 120  # more than any of it takes
 
 
 def hold(run_dir, told):
@@ -22,16 +23,21 @@ def hold(run_dir, told):
     signal.pause()
 
 
+def end(process):
+    process.kill()
+    process.join(LONG_SECONDS)
+    assert process.exitcode is not None
+
+
 @pytest.fixture
 def holder(tmp_path):
     """A process that has the run in tmp_path."""
     here, there = FORK.Pipe()
     process = FORK.Process(target=hold, args=(tmp_path, there))
     process.start()
-    assert here.recv()
+    assert here.poll(LONG_SECONDS), "it has not got the run"
     yield process
-    process.kill()
-    process.join()
+    end(process)
 
 
 def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path, holder):
@@ -39,7 +45,7 @@ def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path, holder)
         with pytest.raises(RunInUseError, match=rf"in use by attempt 1 \(process {holder.pid} on"):
             Attempt.claim(tmp_path)
     os.kill(holder.pid, signal.SIGKILL)
-    holder.join()
+    holder.join(LONG_SECONDS)
     assert Attempt.claim(tmp_path).number == 2
     assert json.loads((tmp_path / "attempts/0001/attempt.json").read_text())["state"] == "lost"
 
@@ -86,7 +92,7 @@ def test_a_process_of_another_host_that_gives_another_sign_has_the_run(tmp_path,
     toucher.start()
     with pytest.raises(RunInUseError, match="on far"):
         Attempt.claim(tmp_path)
-    toucher.join()
+    toucher.join(LONG_SECONDS)
 
 
 def claimed_at(run_dir, moment, told):
@@ -94,7 +100,9 @@ def claimed_at(run_dir, moment, told):
     try:
         told.send(Attempt.claim(run_dir).number)
     except RunInUseError:
-        told.send(None)
+        told.send("refused")
+    except Exception as error:
+        told.send(repr(error))
     signal.pause()
 
 
@@ -104,8 +112,7 @@ def test_of_many_at_the_same_moment_one_gets_the_run(tmp_path):
     processes = [FORK.Process(target=claimed_at, args=(tmp_path, moment, there)) for _ in range(8)]
     for process in processes:
         process.start()
-    answers = [here.recv() for _ in processes]
+    answers = [here.recv() for _ in processes if here.poll(LONG_SECONDS)]
     for process in processes:
-        process.kill()
-        process.join()
-    assert sorted(answer for answer in answers if answer) == [1]
+        end(process)
+    assert sorted(map(str, answers)) == ["1", *["refused"] * 7]

@@ -17,11 +17,11 @@ class Counting:
     def __init__(self, reader, most=1_000):
         self.reader, self.most, self.asked = reader, most, []
 
-    def read(self, name, operation):
+    def read(self, name, operation, empty):
         if len(self.asked) == self.most:
             raise InterruptedError("the machine went down")
         self.asked.append(name)
-        return self.reader.read(name, operation)
+        return self.reader.read(name, operation, empty)
 
 
 def plain(names):

@@ -91,7 +91,7 @@ def test_two_processes_do_not_write_the_same_folder(tmp_path):
         other = context.Process(target=told, args=(tmp_path / "model", queue))
         other.start()
         assert "another process is writing" in queue.get(timeout=30)
-        other.join()
+        other.join(60)
         (folder.path / "one").touch()
     assert (tmp_path / "model" / "one").exists()
     shutil.rmtree(tmp_path / "model")

@@ -24,6 +24,7 @@ from nemo_prorl.megatron.names import TRANSFORMER_ENGINE_NAMES
 from nemo_prorl.weights.architecture import Architecture
 from nemo_prorl.weights.families import weight_map
 from nemo_prorl.weights.mapping import Operation
+from nemo_prorl.weights.reused_memory import Empty, fresh
 
 EMBEDDING = "embedding.word_embeddings.weight"
 LAYERS = "decoder.layers."
@@ -124,8 +125,8 @@ class StoredTensors:
                 "Name the Hugging Face folder that the model came from with --like."
             )
 
-    def read(self, name: str, operation: Operation) -> list[Tensor]:
-        """Hugging Face's tensors that Megatron's `name`, as the weight map has it, is made of; in memory of their own.
+    def read(self, name: str, operation: Operation, empty: Empty = fresh) -> list[Tensor]:
+        """Hugging Face's tensors that Megatron's `name`, as the weight map has it, is made of; in memory from `empty`.
 
         Raises:
             CheckpointError: what is stored can't be read, or differs from what was written.
@@ -133,7 +134,7 @@ class StoredTensors:
         key, layer = self._find(name)
         stored = self._stored[key]
         shape = stored.shape if layer is None else stored.shape[1:]
-        whole = torch.empty(shape, dtype=stored.dtype)
+        whole = empty(shape, stored.dtype)
         filled = 0
         for chunk in stored.chunks:
             offsets, sizes = chunk.offsets, chunk.sizes

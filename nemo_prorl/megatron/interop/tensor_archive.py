@@ -14,6 +14,7 @@ from collections import OrderedDict
 from typing import IO, Any, BinaryIO, NamedTuple
 
 import torch
+from isal import isal_zlib
 from torch import Tensor
 
 from nemo_prorl.megatron.interop.plain_pickle import plain_loads
@@ -82,7 +83,7 @@ def _read_flat(
     memory = raw_bytes(flat)
     if file.readinto(memory) != entry.file_size:  # type: ignore[attr-defined]
         raise ValueError(f"the tensor at byte {place.offset} is cut off")
-    if checked and zipfile.crc32(memory) != entry.CRC:  # type: ignore[attr-defined]
+    if checked and isal_zlib.crc32(memory) != entry.CRC:
         raise ValueError(f"the tensor at byte {place.offset} has other bytes than were written (checksum)")
     return flat
 

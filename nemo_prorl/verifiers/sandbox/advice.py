@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from nemo_prorl.verifiers.sandbox.namespaces import HIDDEN
+
 
 def of(layer: str, error: str) -> str:
     match layer:
@@ -20,6 +22,8 @@ def of(layer: str, error: str) -> str:
 
 
 def _namespaces(error: str) -> str:
+    if HIDDEN in error:
+        return "keep the virtual environment (and what verifiers.sandbox.read names) somewhere else than under /tmp"
     if _sysctl("user/max_user_namespaces") == "0":
         return "user namespaces are off: sysctl user.max_user_namespaces=15000 on the host"
     if _sysctl("kernel/unprivileged_userns_clone") == "0":

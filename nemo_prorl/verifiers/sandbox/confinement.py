@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import socket
 import sys
 import sysconfig
@@ -29,6 +30,7 @@ from nemo_prorl.verifiers.sandbox.privileges import Identity
 from nemo_prorl.verifiers.sandbox.report import Layer, LayerName, SandboxReport
 from nemo_prorl.verifiers.sandbox.scratch import Scratch
 
+_TRY_SECONDS = 60
 _OWN_THREADS = 4  # of a sandbox itself, beside those of a program
 
 
@@ -128,6 +130,8 @@ def in_child(attempt: Callable[[], str]) -> tuple[bool, str]:
     read_end, write_end = os.pipe()
     child = os.fork()
     if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(_TRY_SECONDS)  # whatever a host makes of it, nobody waits for ever
         _answer(attempt, write_end)
     os.close(write_end)
     with open(read_end, "rb") as answer:

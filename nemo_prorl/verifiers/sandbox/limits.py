@@ -30,6 +30,15 @@ def apply_to_program(settings: SandboxSettings, cpu_seconds: int) -> None:
     set_limit(resource.RLIMIT_CPU, cpu_seconds)
 
 
+def address_space_bytes() -> int:
+    """What RLIMIT_AS counts, of this process; 0 where /proc doesn't tell."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[0]) * resource.getpagesize()
+    except OSError:
+        return 0
+
+
 def set_limit(which: int, value: int) -> None:
     """Both limits, soft and hard, at most what they are."""
     hard = resource.getrlimit(which)[1]

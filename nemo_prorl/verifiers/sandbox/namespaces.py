@@ -16,6 +16,7 @@ from nemo_prorl.verifiers.sandbox.kernel import MS_BIND, MS_NODEV, MS_NOSUID, MS
 from nemo_prorl.verifiers.sandbox.runtime import DEVICES
 from nemo_prorl.verifiers.sandbox.scratch import MAX_TMP_FILES
 
+HIDDEN = "would be hidden by"
 INNER_ID = 1000  # user and group, where they can be chosen
 _REST = kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
 # Where the new root is built: over a folder that holds nothing that is to be seen in it.
@@ -45,8 +46,9 @@ def enter(
 
     `visible`: files and folders that are seen, read-only, under their names. `own`: empty folders in memory, of
     `tmp_bytes` together, that belong to user `owner` (-1: who calls). `links`: symbolic links, name -> target.
-    Raises OSError when the host doesn't allow it.
+    Raises OSError when the host doesn't allow it, or when one of `own` would hide what is to be seen.
     """
+    _refuse_to_hide(visible, own)
     site = _site(visible)
     kernel.unshare(_REST)
     kernel.mount(None, "/", None, MS_REC | MS_PRIVATE)
@@ -63,6 +65,13 @@ def enter(
     kernel.detach(".")
     os.chdir("/")
     kernel.mount(None, "/", None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV)
+
+
+def _refuse_to_hide(visible: Iterable[Path], own: Iterable[Path]) -> None:
+    for path in visible:
+        for folder in own:
+            if Path(os.path.realpath(path)).is_relative_to(folder):
+                raise OSError(f"{path} {HIDDEN} {folder}, which is a program's own and empty")
 
 
 def _site(visible: Iterable[Path]) -> str:

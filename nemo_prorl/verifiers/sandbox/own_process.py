@@ -35,12 +35,13 @@ def confine(
     what `probe` found, and saves trying all layers again. Open files and sockets stay open.
 
     Raises:
-        VerifierError: less holds than is demanded, the process has more than one thread, or a layer fails that held
-            when it was tried. The process may be half confined then: end it.
+        VerifierError: less holds than is demanded, the process has more than one thread or more memory than it may
+            have, or a layer fails that held when it was tried. The process may be half confined then: end it.
     """
     threads = _threads()
     if threads > 1:
         raise VerifierError(f"a process with {threads} threads can't be confined; do it before any is started")
+    _refuse_too_large(settings.memory_bytes)
     identity = privileges.choose()
     view = View(runtime.readable_paths([*sys.path, *settings.read, *read]), own=tmp)
     if report is None:
@@ -70,6 +71,15 @@ def _confine(report: SandboxReport, settings: SandboxSettings, identity: privile
     tempfile.tempdir = None  # it is found anew when somebody asks
     if report.holds("seccomp"):
         seccomp.StrictFilter().install(os.getpid())
+
+
+def _refuse_too_large(memory_bytes: int) -> None:
+    """A process beyond its limit goes on until it needs more, and then waits for ever for a thread that can't begin."""
+    if (used := limits.address_space_bytes()) > memory_bytes:
+        raise VerifierError(
+            f"a process of {used >> 20} MiB of address space can't be confined to {memory_bytes >> 20} MiB; import "
+            "less in it (a verifier has no use for torch), or allow more memory"
+        )
 
 
 def _threads() -> int:

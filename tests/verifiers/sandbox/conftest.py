@@ -1,6 +1,7 @@
 """Sandboxes of every set of layers that this host allows."""
 
 import os
+import signal
 import sys
 
 import pytest
@@ -83,6 +84,8 @@ def in_a_process():
         child = os.fork()
         if child == 0:
             os.close(read_end)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(240)  # the parent waits for an answer or an end
             try:
                 answer = str(work())
             except BaseException as error:

@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 
 from nemo_prorl.errors import VerifierError
-from nemo_prorl.verifiers.sandbox import SandboxSettings, confine, kernel
+from nemo_prorl.verifiers.sandbox import SandboxSettings, confine, kernel, limits
 from tests.verifiers.sandbox.conftest import LAYER_SETS
 
 CONFINING = [name for name, without in LAYER_SETS.items() if "seccomp" not in without]
-MEMORY_BYTES = 4 << 30
 
 
 @pytest.fixture
@@ -33,7 +32,12 @@ def tmp():
 def settings(request, needs):
     without = LAYER_SETS[request.param]
     needs(*({"namespaces", "landlock", "seccomp"} - set(without)))
-    return SandboxSettings(without=without, memory_bytes=MEMORY_BYTES)
+    return SandboxSettings(without=without, memory_bytes=beyond_ours(4 << 30))
+
+
+def beyond_ours(more_bytes):
+    """Address space for that much more than this process has, which the suite's other tests have made large."""
+    return limits.address_space_bytes() + more_bytes
 
 
 def went(attempt):
@@ -136,7 +140,7 @@ def test_its_memory_and_files_are_limited(needs, in_a_process, tmp):
     needs("seccomp")
 
     def attempt():
-        confine(SandboxSettings(memory_bytes=512 << 20, output_bytes=1 << 20), tmp=tmp)
+        confine(SandboxSettings(memory_bytes=beyond_ours(512 << 20), output_bytes=1 << 20), tmp=tmp)
         large = went(lambda: (tmp / "large").write_bytes(bytes(2 << 20)))
         try:
             return [large, len(bytearray(600 << 20))]
@@ -146,10 +150,19 @@ def test_its_memory_and_files_are_limited(needs, in_a_process, tmp):
     assert in_a_process(attempt) == "[False, 'no memory']"
 
 
+def test_a_process_that_is_too_large_already_is_refused(needs, in_a_process):
+    needs("seccomp")
+    most = limits.address_space_bytes() - (1 << 20)
+    said = in_a_process(lambda: confine(SandboxSettings(memory_bytes=most)))
+    assert "MiB of address space can't be confined to" in said
+
+
 def test_less_than_is_demanded_is_refused(host, in_a_process):
-    without = ("namespaces", "landlock", "seccomp")
-    assert "VerifierError: no sandbox" in in_a_process(lambda: confine(SandboxSettings(without=without)))
-    allowed = SandboxSettings(without=without, allow_unconfined=True)
+    without, enough = ("namespaces", "landlock", "seccomp"), beyond_ours(1 << 30)
+    assert "VerifierError: no sandbox" in in_a_process(
+        lambda: confine(SandboxSettings(without=without, memory_bytes=enough))
+    )
+    allowed = SandboxSettings(without=without, memory_bytes=enough, allow_unconfined=True)
     assert in_a_process(lambda: confine(allowed).level) == "none"
 
 

@@ -3,13 +3,23 @@
 import codecs
 import errno
 import os
+import signal
 import socket
 import threading
 from pathlib import Path
 
 import pytest
 
-from nemo_prorl.verifiers.sandbox import SandboxSettings, kernel, landlock, limits, namespaces, privileges, seccomp
+from nemo_prorl.verifiers.sandbox import (
+    SandboxSettings,
+    advice,
+    kernel,
+    landlock,
+    limits,
+    namespaces,
+    privileges,
+    seccomp,
+)
 
 
 def name_of(attempt):
@@ -106,6 +116,20 @@ def test_namespaces_alone_hide_files_network_and_processes(needs, in_a_process, 
     assert sorted(os.listdir(tmp_path)) == ["alias", "hidden", "shown"]
 
 
+def test_namespaces_refuse_to_hide_what_a_program_needs(needs, in_a_process, tmp_path):
+    needs("namespaces")
+    packages = tmp_path / "venv" / "lib"
+    packages.mkdir(parents=True)
+
+    def attempt():
+        namespaces.begin_world(privileges.is_privileged(privileges.choose()), processes=False)
+        namespaces.enter([packages], [tmp_path], {}, tmp_bytes=1 << 20, owner=-1)
+
+    said = in_a_process(attempt)
+    assert said == f"OSError: {packages} would be hidden by {tmp_path}, which is a program's own and empty"
+    assert "virtual environment" in advice.of("namespaces", said)
+
+
 def test_seccomp_alone_stops_sockets_programs_and_processes(needs, in_a_process, tmp_path):
     needs("seccomp")
     (tmp_path / "file").write_text("x")
@@ -174,6 +198,7 @@ def test_root_of_a_container_becomes_somebody_there_is(needs, in_a_process, firs
     def attempt():
         child = os.fork()
         if child == 0:
+            signal.alarm(60)  # if its parent fails, it is not asked
             kernel.unshare(kernel.CLONE_NEWUSER)
             os.write(asked_write, b"x")
             os.read(mapped_read, 1)
