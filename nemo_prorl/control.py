@@ -78,8 +78,10 @@ class StopRequests:
     def __init__(self, run_dir: Path, signals: StopSignals, time_is_up: StopReason = never) -> None:
         self._file, self._signals, self._time_is_up = run_dir / STOP_FILE, signals, time_is_up
         self._next_look, self._found = 0.0, False
+        self.times_asked = 0  # each time something has been done, so it tells whether this rank gets on
 
     def __call__(self) -> str | None:
+        self.times_asked += 1
         return self._signals.asked or self._said_in_file() or self._time_is_up()
 
     def _said_in_file(self) -> str | None:

@@ -1,20 +1,24 @@
-"""Everything that can go wrong and that we can explain.
+"""Everything that can go wrong and that we can explain, and whether to start the same command again.
 
-    ProRLError                 exit code 1
-    ├── ConfigError                      2   a setting is wrong; nothing was built
-    │   └── SettingsError                2   the same, told from what was typed alone: every rank finds it
-    ├── DataError                        3   a row, a file or a mixture can't be used
-    │   └── ShapeError                   3   a record was born with parts that don't fit each other
-    ├── WeightsError                     4   a model folder is missing, incomplete or of an unknown kind
-    ├── CheckpointError                  5   a checkpoint can't be written or read
-    ├── RolloutError                     6   no groups that teach within the cap, or an engine that misbehaves
-    ├── VerifierError                    7   verifiers fail so often that rewards can't be trusted
-    ├── TrainingError                    8   the update itself is wrong: not-a-number loss or gradient
-    ├── RunFolderError                   9   a file of run.dir can't be written any more: a full disk, mostly
-    │   └── RunInUseError               10   another process is using run.dir; nothing was touched
-    └── Stopped                         75   no failure: it was asked to stop, and the same command goes on
+    ProRLError                 exit code 1   again
+    ├── ConfigError                      2   no      a setting is wrong; nothing was built
+    │   └── SettingsError                2   no      the same, told from what was typed alone: every rank finds it
+    ├── DataError                        3   no      a row, a file or a mixture can't be used
+    │   └── ShapeError                   3   no      a record was born with parts that don't fit each other
+    ├── WeightsError                     4   no      a model folder is missing, incomplete or of an unknown kind
+    ├── CheckpointError                  5   no      a checkpoint can't be written or read: a full disk, mostly
+    ├── RolloutError                     6   no      no groups that teach within the cap, or an engine that misbehaves
+    │   └── EngineFailedError           11   again   the rollout engine failed, and again after it was made anew; saved
+    ├── VerifierError                    7   no      verifiers fail so often that rewards can't be trusted
+    ├── TrainingError                    8   no      the update itself is wrong: not-a-number loss or gradient
+    ├── RunFolderError                   9   no      a file of run.dir can't be written any more: a full disk, mostly
+    │   └── RunInUseError               10   no      another process is using run.dir; nothing was touched
+    ├── PeerLostError                   12   again   another rank has ended without a word, or never came
+    ├── HungRankError                   13   again   a rank makes no progress, or gives no sign of life
+    └── Stopped                         75   again   no failure: it was asked to stop, and the same command goes on
 
-75 is EX_TEMPFAIL of sysexits.h, "try again". Ctrl-C twice gives 130; a run that was killed has its signal's code.
+"no": it would happen again, so a person has to look first. 75 is EX_TEMPFAIL of sysexits.h, "try again". Ctrl-C twice
+gives 130; a run that was killed has its signal's code; either may be started again.
 
 Every message says where, what was found, what is allowed, and what to do. Text from a model is never an error.
 """
@@ -26,6 +30,10 @@ class ProRLError(Exception):
     """The root. `exit_code` is what the process returns when nobody catches it."""
 
     exit_code = 1
+
+
+# Where the same command, started again, would end the same way.
+FINAL_CODES = frozenset(range(2, 11))
 
 
 class ConfigError(ProRLError):
@@ -56,6 +64,12 @@ class RolloutError(ProRLError):
     exit_code = 6
 
 
+class EngineFailedError(RolloutError):
+    """The rollout engine's own failure, not that of what it was asked."""
+
+    exit_code = 11
+
+
 class VerifierError(ProRLError):
     exit_code = 7
 
@@ -70,6 +84,16 @@ class RunFolderError(ProRLError):
 
 class RunInUseError(RunFolderError):
     exit_code = 10
+
+
+class PeerLostError(ProRLError):
+    """Another rank's end is this one's, too; the message says which rank it was, and where."""
+
+    exit_code = 12
+
+
+class HungRankError(ProRLError):
+    exit_code = 13
 
 
 class Stopped(ProRLError):

@@ -16,14 +16,15 @@ def attempt(command: Literal["train", "sft"], arguments: list[str], opens: str) 
     with StopSignals() as signals:
         from nemo_prorl.config.load import load_config
         from nemo_prorl.telemetry.run import open_run
+        from nemo_prorl.vigil.vigil import Vigil
 
         config = load_config(command, arguments)
-        with open_run(config, signals) as run:
+        with open_run(config, signals) as run, Vigil(config.run.watchdog, run, run.end) as vigil:
             from nemo_prorl import build
             from nemo_prorl.commands.choices import check_choices
 
             check_choices(config)
             opened: Any = getattr(build, opens)
-            with opened(config, run) as trainer:
+            with opened(config, run) as trainer, vigil.telling_at_once():
                 trainer.fit()
     return 0

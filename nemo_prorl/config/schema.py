@@ -16,6 +16,7 @@ from nemo_prorl.config.data import DataConfig
 from nemo_prorl.config.stage import RecipeConfig
 from nemo_prorl.config.validation import ValidationConfig
 from nemo_prorl.config.verifiers import VerifierPoolConfig
+from nemo_prorl.config.watchdog import WatchdogConfig
 
 
 class RunConfig(Closed):
@@ -30,6 +31,8 @@ class RunConfig(Closed):
     stop_margin_minutes: float = Field(
         10, ge=0, description="begin to stop so long before max_hours, or the Slurm job's end, whichever comes first"
     )
+
+    watchdog: WatchdogConfig = WatchdogConfig()
 
     @model_validator(mode="after")
     def _there_is_time_to_train(self) -> RunConfig:
@@ -81,7 +84,11 @@ class MegatronConfig(Closed):
     vocabulary_multiple: int = Field(
         128, ge=1, description="the vocabulary is padded to a multiple of this, in any layout"
     )
-    collective_timeout_minutes: float = Field(30, gt=0, description="a collective that waits longer ends the run")
+    collective_timeout_minutes: float = Field(
+        120,
+        gt=0,
+        description="a collective that waits longer ends the run; run.watchdog sees sooner, and says, who is missing",
+    )
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> MegatronConfig:

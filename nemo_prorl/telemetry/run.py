@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from nemo_prorl.config.schema import ProRLConfig, SFTConfig
 from nemo_prorl.control import RunControl, StopRequests, StopSignals, time_limit
-from nemo_prorl.errors import INTERRUPTED, ProRLError, RunInUseError, Stopped
+from nemo_prorl.errors import FINAL_CODES, INTERRUPTED, ProRLError, RunInUseError, Stopped
 from nemo_prorl.telemetry.attempts import HEARTBEAT_SECONDS, Attempt
 from nemo_prorl.telemetry.environment import environment_of_attempt
 from nemo_prorl.telemetry.log import configure_logging, hold_records
@@ -25,6 +25,14 @@ from nemo_prorl.telemetry.process_identity import ProcessIdentity
 from nemo_prorl.telemetry.run_folder import opened
 from nemo_prorl.telemetry.status import STATUS_FILE, Heartbeat, RunStatus
 from nemo_prorl.world import World, gather_or_raise, rank_from_environment, world_size_from_environment
+
+
+class Place(NamedTuple):
+    """What a rank does. `progress` is another number whenever something has moved: a phase, a completion."""
+
+    phase: str
+    step: int | None
+    progress: int
 
 
 class Run:
@@ -38,8 +46,15 @@ class Run:
     ) -> None:
         self.run_dir, self._level, self._asked = run_dir, level, asked
         self._attempt, self._refusal = attempt, refusal
+        self.log_file = None if attempt is None else _log_of(attempt.folder, 0)
+        self.has_met, self._has_ended = False, False
         status_file = run_dir / STATUS_FILE if attempt is not None else None
         self.status = RunStatus(status_file, attempt=0 if attempt is None else attempt.number)
+
+    @property
+    def place(self) -> Place:
+        """What this rank does at this moment."""
+        return Place(*self.status.present, self.status.changes + self._asked.times_asked)
 
     def join(self, world: World) -> RunControl:
         """Collective, once the ranks have met: all log to files of this attempt from now on.
@@ -54,18 +69,24 @@ class Run:
         if self._attempt is not None:
             self._attempt.add({"ranks": [str(process) for process in processes]})
         else:
+            self.log_file = _log_of(folder, world.rank)
             with opened(self.run_dir):
-                configure_logging(world.rank, self._level, _log_of(folder, world.rank))
+                configure_logging(world.rank, self._level, self.log_file)
+        self.has_met = True
         return RunControl(self.run_dir, world, self._asked)
 
     def end(self, error: BaseException | None) -> None:
-        """Note how it ended."""
-        if self._attempt is None:
+        """Note how it ended; the first time counts."""
+        if self._attempt is None or self._has_ended:
             return
+        self._has_ended = True
         state, reason, exit_code = _ending(error)
-        self.status.update(state=state, phase=None, reason=reason, exit_code=exit_code, eta_unix_seconds=None)
+        known = {"state": state, "reason": reason, "exit_code": exit_code}
+        self.status.update(
+            **known, restart=state != "finished" and exit_code not in FINAL_CODES, phase=None, eta_unix_seconds=None
+        )
         said = self.status.heartbeat
-        self._attempt.add({"state": state, "reason": reason, "exit_code": exit_code, "ended_unix_seconds": said})
+        self._attempt.add({**known, "ended_unix_seconds": said})
 
 
 @contextmanager

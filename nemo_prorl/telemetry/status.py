@@ -7,6 +7,7 @@ attempt                  number of the attempt
 last_checkpoint          {"name", "unix_seconds"} of the newest whole one, null before the first
 last_validation          {"step", "score"}
 reason, exit_code        how it ended; null before
+restart                  whether the same command is to be started again; null before it ended
 eta_unix_seconds         when it will have done its steps if it goes on at this attempt's pace
 heartbeat_unix_seconds   written anew every 15 seconds: a state that isn't an end and is older is that of a dead run
 """
@@ -39,6 +40,7 @@ class RunStatus:
         self._lock = threading.Lock()
         self._warned = False
         self._pace: tuple[float, int] | None = None  # when this attempt's first step began, and steps done then
+        self.changes = 0  # of phase and step
         self._said: dict[str, Any] = {
             "state": "starting",
             "phase": "starting",
@@ -50,6 +52,7 @@ class RunStatus:
             "last_validation": None,
             "reason": None,
             "exit_code": None,
+            "restart": None,
             "eta_unix_seconds": None,
             "started_unix_seconds": time.time(),
         }
@@ -68,7 +71,13 @@ class RunStatus:
         return float(self._said["heartbeat_unix_seconds"])
 
     def phase(self, name: str) -> None:
+        self.changes += 1
         self.update(phase=name)
+
+    @property
+    def present(self) -> tuple[str, int | None]:
+        """The phase that this rank is in, and the steps it has done."""
+        return self._said["phase"] or "ending", self._said["step"]
 
     def stands_at(self, step: int, steps: int) -> None:
         """The run begins, or goes on, after `step` of `steps`."""

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from tests.end_to_end.runs import ROOT
 from tests.processes import environment_of_rank, free_port
@@ -25,12 +25,36 @@ PRELOADED = ["nemo_prorl.build", "nemo_prorl.commands.train", "nemo_prorl.rollou
 PRELOADED += ["nemo_prorl.config.load", "nemo_prorl.telemetry.run", "nemo_prorl.data.sources.jsonl"]
 
 
+class Fault(RuntimeError):
+    """What a rank raises that is to fail."""
+
+
 class Death(NamedTuple):
-    """kill -9 so many seconds after the main rank has entered a phase for the `time`-th time, from 1."""
+    """What befalls a rank so many seconds after it has entered a phase for the `time`-th time, from 1.
+
+    how  kill: kill -9; stop: SIGSTOP; raise: an error; hang: its main thread stands still. The last two come at once.
+    """
 
     phase: str
-    time: int
-    seconds: float
+    time: int = 1
+    seconds: float = 0.0
+    rank: int = 0
+    how: Literal["kill", "stop", "raise", "hang"] = "kill"
+
+    def comes(self, note: Path) -> None:
+        """`note` is left when it does, or is about to."""
+        note.touch()
+        if self.how == "raise":
+            raise Fault(f"a fault of the test's own in {self.phase}")
+        if self.how == "hang":
+            time.sleep(3600)
+        number = signal.SIGSTOP if self.how == "stop" else signal.SIGKILL
+        if self.seconds < SOONER_THAN_A_THREAD_STARTS:
+            os.kill(os.getpid(), number)
+        else:
+            timer = threading.Timer(self.seconds, os.kill, (os.getpid(), number))
+            timer.daemon = True
+            timer.start()
 
 
 class Forked:
@@ -67,6 +91,9 @@ class Forked:
             process.join(max(deadline - time.monotonic(), 0.0))
         self.kill()
         return [process.exitcode for process in self.processes]
+
+    def death_has_come(self) -> bool:
+        return any(_note_of(log).exists() for log in self.logs)
 
     @property
     def has_ended(self) -> bool:
@@ -133,26 +160,29 @@ def _live(arguments: list[str], environment: dict[str, str], log: Path, death: D
     os.environ.update(environment)
     os.chdir(ROOT)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if death is not None and environment["RANK"] == "0":
-        _die_in(death)
+    if death is not None and environment["RANK"] == str(death.rank):
+        _die_in(death, _note_of(log))
     from nemo_prorl.cli import main
 
     sys.exit(main(arguments))
 
 
-def _die_in(death: Death) -> None:
+def _note_of(log: Path) -> Path:
+    return log.with_suffix(".death")
+
+
+def _die_in(death: Death, note: Path) -> None:
     """Watch the phases that this process tells of, from within: from outside short ones are seldom seen in time."""
     from nemo_prorl.telemetry.status import RunStatus
 
+    if death.phase == "starting":  # which nobody enters: it is there from the first moment
+        death.comes(note)
+        return
     tell, seen = RunStatus.phase, itertools.count(1)
 
     def phase(self: RunStatus, name: str) -> None:
         tell(self, name)
-        if name != death.phase or next(seen) != death.time:
-            return
-        if death.seconds < SOONER_THAN_A_THREAD_STARTS:
-            os.kill(os.getpid(), signal.SIGKILL)
-        else:
-            threading.Timer(death.seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        if name == death.phase and next(seen) == death.time:
+            death.comes(note)
 
     RunStatus.phase = phase  # type: ignore[method-assign]

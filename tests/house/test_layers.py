@@ -15,7 +15,7 @@ LAYERS = (
     ("config",),
     ("algorithm", "verifiers", "weights", "recipe", "preflight"),
     ("megatron", "rollout", "run_state", "telemetry"),
-    ("actor", "cadence"),
+    ("actor", "cadence", "vigil"),
     ("saver",),
     ("evaluation", "analysis", "quickstart"),
     ("trainer", "sft"),
