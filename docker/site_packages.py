@@ -1,8 +1,8 @@
-"""What an image's Python has already, which stays, and what we add to it. Standard library alone: nothing is installed yet.
+"""What an image's Python has already, which stays, and what we add to it. By the standard library alone.
 
-    site_packages.py freeze --ours constraints.txt > constraint.txt    what is there, and our pins of what isn't
-    site_packages.py missing pyproject.toml                            our requirements that aren't there
-    site_packages.py check --frozen site.txt torch apex                nothing was replaced, and these are there
+site_packages.py freeze --ours constraints.txt > constraint.txt    what is there, and our pins of what isn't
+site_packages.py missing pyproject.toml                            our requirements that aren't there
+site_packages.py check --frozen site.txt torch apex                nothing was replaced, and these are there
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ def main(arguments: list[str]) -> int:
         wrong = replaced(pins(options.frozen.read_text().splitlines()), site)
         wrong += [f"{name} isn't in this image" for name in options.required if name_of(name) not in site]
         wanted = pins(options.required)
-        wrong += [f"{name} is {site[name]}, not {want}" for name, want in wanted.items() if site.get(name, want) != want]
+        wrong += [
+            f"{name} is {site[name]}, not {want}" for name, want in wanted.items() if site.get(name, want) != want
+        ]
         print("\n".join(wrong) or "nothing was replaced, and all is there", file=sys.stderr)
         return 1 if wrong else 0
     return 0

@@ -23,7 +23,7 @@ export NCCL_DEBUG=${NCCL_DEBUG:-WARN}
 
 # --- Where the ranks meet: filled in by job.sh, unless set
 #   MASTER_ADDR    the address of the job's first node
-#   MASTER_PORT    20000 to 29999, by the number of the job
+#   MASTER_PORT    20000 to 29980, by the number of the job; ranks listen on one of the 16 above it, too
 #   SLURM_JOB_END_TIME    older versions of Slurm don't set it
 
 # Of these an image's own values must not win (pyxis lets them, unless it is told). WANDB_API_KEY, HF_TOKEN and whatever

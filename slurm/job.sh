@@ -43,7 +43,7 @@ meeting_place() { # export where the ranks meet, and until when
         MASTER_ADDR=$(scontrol show node -o "$head" | sed -n 's/.* NodeAddr=\([^ ]*\).*/\1/p')
     fi
     export MASTER_ADDR=${MASTER_ADDR:-$head}
-    export MASTER_PORT=${MASTER_PORT:-$((20000 + SLURM_JOB_ID % 10000))}
+    export MASTER_PORT=${MASTER_PORT:-$((20000 + SLURM_JOB_ID % 500 * 20))} # ranks take some of the 16 above it, too
     if [[ -z ${SLURM_JOB_END_TIME:-} ]]; then
         local ends
         ends=$(squeue --noheader --job "$SLURM_JOB_ID" --format %e 2>/dev/null) &&

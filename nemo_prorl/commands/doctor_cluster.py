@@ -26,8 +26,9 @@ IMPORT_SECONDS = 120.0  # importing torch from a cold network file system takes 
 SECONDS_TO_TELL = 4.0  # before the limit: what is missing by then is missing
 
 DESCRIPTION = """\
-Look at this host; under srun or torchrun at all hosts of the job, and whether they see and reach each other: versions,
-GPUs, driver, free space, the shared folder, one all-reduce. It says what to do about what is wrong, and exits with 1."""
+Look at this host; under srun or torchrun at all hosts of the job, and whether they see and reach each other:
+versions, GPUs, driver, free space, the shared folder, one all-reduce. Says what to do about what is wrong, and exits
+with 1 then."""
 
 
 def add_topic(topics: Any) -> None:
@@ -40,7 +41,9 @@ def add_topic(topics: Any) -> None:
         default=Path(),
         help="run.dir, or where runs lie: must be shared by all hosts; default: here",
     )
-    topic.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="what the run is to compute on")
+    topic.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="what the run is to compute on"
+    )
     topic.add_argument("--seconds", type=float, default=30.0, metavar="N", help="limit of all checks; default: 30")
     topic.add_argument("--free-gib", type=float, default=50.0, metavar="N", help="in --folder; default: 50")
     topic.add_argument("--json", action="store_true", help="for programs to read")
@@ -120,8 +123,8 @@ def _all_reduce(device: Literal["cpu", "cuda"], limit: Limit) -> Finding:
         return Finding("network", "failed", found, advice)
     except (RuntimeError, ValueError, OSError) as error:
         advice = (
-            "the hosts see each other's files, but don't reach each other: NCCL_SOCKET_IFNAME or GLOO_SOCKET_IFNAME may "
-            "have to name the interface, a firewall may be in between; NCCL_DEBUG=INFO says more (docs/cluster.md)"
+            "the hosts see each other's files, but don't reach each other: NCCL_SOCKET_IFNAME or GLOO_SOCKET_IFNAME "
+            "may have to name the interface, a firewall may be in between; NCCL_DEBUG=INFO says more (docs/cluster.md)"
         )
         return Finding("network", "failed", str(error).strip().splitlines()[0], advice)
 
@@ -150,8 +153,8 @@ class Limit:
             if self._over.wait(left):
                 return
         sys.stderr.write(
-            f"prorl doctor cluster: {self._who}: still {self.doing} after {self._seconds:g} seconds. Exclude the host if "
-            "others are faster (sbatch --exclude), or allow more time with --seconds\n"
+            f"prorl doctor cluster: {self._who}: still {self.doing} after {self._seconds:g} seconds. Exclude the host "
+            "if others are faster (sbatch --exclude), or allow more time with --seconds\n"
         )
         sys.stderr.flush()
         os._exit(FAILED)
@@ -177,7 +180,9 @@ def told(everybody: Mapping[int, RankReport], size: int) -> str:
         for finding in report.findings:
             holders.setdefault(finding, []).append(report)
     lines = []
-    for finding, reports in sorted(holders.items(), key=lambda held: ("ok", "warning", "failed").index(held[0].outcome)):
+    for finding, reports in sorted(
+        holders.items(), key=lambda held: ("ok", "warning", "failed").index(held[0].outcome)
+    ):
         whose = "" if len(reports) == size else f"  [{_whose(reports)}]"
         lines.append(f"{finding.outcome:<8} {finding.check:<18} {finding.found}{whose}")
         lines += [f"{'':<27} -> {finding.advice}"] if finding.advice else []

@@ -41,4 +41,4 @@ def problems(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def unbroken(model: Path, problems: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that nothing has befallen."""
-    return unbroken_run(model, problems, tmp_path_factory.mktemp("unbroken"))
+    return unbroken_run(model, problems, tmp_path_factory.mktemp("unbroken"), "megatron.tensor_parallel_size=2")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -17,7 +16,6 @@ from tests.end_to_end.forked import finish_forked, status
 from tests.end_to_end.runs import ROOT, records, with_recipe
 from tests.processes import free_port
 
-STEPS = 6
 RANKS = 4
 SHAPE = ("--nodes=2", "--ntasks-per-node=2", "--gpus-per-node=2", "--cpus-per-task=1")
 ONE_TASK = ("--nodes=1", "--ntasks-per-node=1", "--gpus-per-node=1", "--cpus-per-task=1")
@@ -31,9 +29,9 @@ def tiny(model: Path, problems: Path, run_dir: Path, *more: str) -> list[str]:
     return [*common, *of_recipe, "rollout.name=tests.end_to_end.plugins:Unhurried", *more]
 
 
-def unbroken_run(model: Path, problems: Path, folder: Path) -> Path:
-    arguments = ["train", *tiny(model, problems, folder / "run", "megatron.tensor_parallel_size=2")]
-    finish_forked(arguments, folder / "logs", ranks=RANKS)
+def unbroken_run(model: Path, problems: Path, folder: Path, *more: str, ranks: int = RANKS) -> Path:
+    """The folder of a run that nothing has befallen."""
+    finish_forked(["train", *tiny(model, problems, folder / "run", *more)], folder / "logs", ranks=ranks)
     return folder / "run"
 
 
@@ -130,12 +128,3 @@ def same_record(run_dir: Path, other: Path) -> bool:
     """Whether every metric of every step is the same, bit for bit."""
     files = ("metrics.jsonl", "samples.jsonl")
     return all(records(run_dir, None, file) == records(other, None, file) for file in files)
-
-
-def steps_of(text: str) -> list[int]:
-    """The steps that the log of a run's main rank tells of, in order."""
-    return [int(number) for number in re.findall(r"step +(\d+)/", text)]
-
-
-def as_json(value: object) -> str:
-    return json.dumps(value, indent=1, default=str)

@@ -106,8 +106,12 @@ class LocalSlurm:
         """What a command of Slurm's says; an AssertionError with its errors when it fails."""
         done = subprocess.run(
             [*map(str, command)],
-            **{"env": self.environment, "cwd": folder, "timeout": timeout_seconds},
-            **{"capture_output": True, "text": True, "stdin": subprocess.DEVNULL},
+            env=self.environment,
+            cwd=folder,
+            timeout=timeout_seconds,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
         )
         assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout + done.stderr
@@ -124,7 +128,11 @@ class LocalSlurm:
         exported = {**self.environment, **(environment or {})}
         done = subprocess.run(
             ["sbatch", "--parsable", *options, str(script), *arguments],
-            **{"env": exported, "cwd": folder, "capture_output": True, "text": True, "timeout": 60},
+            env=exported,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
@@ -179,8 +187,13 @@ class LocalSlurm:
             for number in range(1, self.nodes + 1)
         ]
         text = CONFIGURATION.format(
-            **{"host": host, "port": port, "root": self.root, "requeue_seconds": REQUEUE_SECONDS},
-            **{"kill_wait_seconds": self._kill_wait, "nodes": "\n".join(nodes), "count": self.nodes},
+            host=host,
+            port=port,
+            root=self.root,
+            requeue_seconds=REQUEUE_SECONDS,
+            kill_wait_seconds=self._kill_wait,
+            nodes="\n".join(nodes),
+            count=self.nodes,
             first_job=1 + int.from_bytes(os.urandom(2), "big"),
         )
         (self.root / "slurm.conf").write_text(text)
@@ -219,7 +232,7 @@ class LocalSlurm:
         for command in (["scancel", "--quiet", "--state=PENDING"], ["scancel", "--quiet", "--state=RUNNING"]):
             with suppress(OSError, subprocess.SubprocessError):
                 subprocess.run([*command, "--partition=tests"], env=self.environment, capture_output=True, timeout=20)
-        for pid_file in sorted(self.root.glob("slurm*.pid")) + [self.root / "munged.pid"]:
+        for pid_file in [*sorted(self.root.glob("slurm*.pid")), self.root / "munged.pid"]:
             with suppress(OSError, ValueError):
                 os.kill(int(pid_file.read_text()), signal.SIGKILL)
         for _ in range(50):  # slurmstepd, and what it has started
@@ -262,9 +275,9 @@ def _environment_of(pid: int) -> dict[str, str]:
 def _processes_of(root: Path) -> Iterator[int]:
     """Every process that was started with our configuration, but this one."""
     for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and int(entry.name) != os.getpid():
-            if _environment_of(int(entry.name)).get("SLURM_CONF") == str(root / "slurm.conf"):
-                yield int(entry.name)
+        is_other = entry.name.isdecimal() and int(entry.name) != os.getpid()
+        if is_other and _environment_of(int(entry.name)).get("SLURM_CONF") == str(root / "slurm.conf"):
+            yield int(entry.name)
 
 
 def _tasks(root: Path, number: str, words: str) -> Iterator[tuple[int, int]]:

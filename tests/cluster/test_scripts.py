@@ -15,7 +15,14 @@ from tests.end_to_end.runs import ROOT
 
 SLURM = ROOT / "slurm"
 # What users type, and what any shell would like to take apart.
-AWKWARD = ["data.tasks=[a,b, c]", "a='x, y: {z}'", 'b="two words"', "~c.d", "+e={name: jsonl, path: '/a b/$HOME'}", "f=*"]
+AWKWARD = [
+    "data.tasks=[a,b, c]",
+    "a='x, y: {z}'",
+    'b="two words"',
+    "~c.d",
+    "+e={name: jsonl, path: '/a b/$HOME'}",
+    "f=*",
+]
 BATCH_SCRIPTS = ["train", "sft", "evaluate", "convert"]
 
 
@@ -23,7 +30,11 @@ def run(*command: str | Path, folder: Path | None = None, **environment: str) ->
     clean = {name: value for name, value in os.environ.items() if not re.match("SLURM|SBATCH|PRORL|CONTAINER", name)}
     return subprocess.run(
         [*map(str, command)],
-        **{"env": {**clean, **environment}, "cwd": folder, "capture_output": True, "text": True, "timeout": 60},
+        env={**clean, **environment},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
 
 
@@ -47,7 +58,9 @@ def test_without_an_image_nothing_is_said_of_containers():
 
 
 def test_with_an_image_srun_is_told_of_it_and_of_every_folder(tmp_path):
-    line = dry_run("train", "recipe=tiny", folder=tmp_path, CONTAINER_IMAGE="/images/a.sqsh", CONTAINER_MOUNTS="/data:/data:ro")
+    line = dry_run(
+        "train", "recipe=tiny", folder=tmp_path, CONTAINER_IMAGE="/images/a.sqsh", CONTAINER_MOUNTS="/data:/data:ro"
+    )
     assert "--container-image=/images/a.sqsh" in line
     assert f"--container-mounts={tmp_path}:{tmp_path},{ROOT}:{ROOT},/data:/data:ro" in line
     assert f"--container-workdir={tmp_path}" in line

@@ -15,8 +15,13 @@ from nemo_prorl.preflight.meeting import Meeting
 from nemo_prorl.preflight.versions import check_versions, our_requirements
 
 NGC = {
-    **{"torch": "2.10.0a0+b4e4ee81d3.nv25.12", "megatron-core": "0.16.1", "nemo-aligner": "0.7.0"},
-    **{"transformers": "4.57.3", "transformer-engine": "2.10.0", "apex": "0.1", "tensorrt-llm": "1.2.1"},
+    "torch": "2.10.0a0+b4e4ee81d3.nv25.12",
+    "megatron-core": "0.16.1",
+    "nemo-aligner": "0.7.0",
+    "transformers": "4.57.3",
+    "transformer-engine": "2.10.0",
+    "apex": "0.1",
+    "tensorrt-llm": "1.2.1",
 }
 GOOD_GPU = "NVIDIA H100 80GB HBM3, 580.95.05, 4, 81559, 0"
 
