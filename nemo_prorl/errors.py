@@ -10,7 +10,8 @@
     ├── RolloutError                     6   no      no groups that teach within the cap, or an engine that misbehaves
     │   └── EngineFailedError           11   again   the rollout engine failed, and again after it was made anew; saved
     ├── VerifierError                    7   no      verifiers fail so often that rewards can't be trusted
-    ├── TrainingError                    8   no      the update itself is wrong: not-a-number loss or gradient
+    ├── TrainingError                    8   no      updates are wrong: not-a-number loss or gradient
+    │   └── BadUpdateError               8   no      one is; nothing was changed by it, and somebody decides
     ├── RunFolderError                   9   no      a file of run.dir can't be written any more: a full disk, mostly
     │   └── RunInUseError               10   no      another process is using run.dir; nothing was touched
     ├── PeerLostError                   12   again   another rank has ended without a word, or never came
@@ -76,6 +77,14 @@ class VerifierError(ProRLError):
 
 class TrainingError(ProRLError):
     exit_code = 8
+
+
+class BadUpdateError(TrainingError):
+    """An update that would spoil the weights, which it has not touched. `is_spike`: it is finite, but far too large."""
+
+    def __init__(self, message: str, *, is_spike: bool = False) -> None:
+        super().__init__(message)
+        self.is_spike = is_spike
 
 
 class RunFolderError(ProRLError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from nemo_prorl.actor.interface import PolicyActor
@@ -41,8 +41,9 @@ class Saver:
             self._actor.save_checkpoint(state.step, self._everything(state), score=score, measure=measure, tags=tags)
         self._has_saved(state)
 
-    def restore(self, recipe: Recipe) -> RunState | None:
-        """Take up the newest whole checkpoint and tell what has changed since; None: there is none.
+    def restore(self, recipe: Recipe, *, but: Collection[str] = ()) -> RunState | None:
+        """Take up the newest whole checkpoint, `but` for some memories, and tell what has changed since; None: there is
+        none.
 
         Raises:
             CheckpointError: it belongs to a run of another model, or to a recipe with other or longer stages.
@@ -59,7 +60,7 @@ class Saver:
                 f"{most} of this recipe; choose another run.dir, or give the stage as many"
             )
         for name, part in self._remembering.items():
-            if part is not None and saved[name] is not None:
+            if part is not None and name not in but and name in saved and saved[name] is not None:
                 part.load_state_dict(saved[name])
         for change in changed:
             self._progress.say(f"since the checkpoint this has changed: {change}")

@@ -17,6 +17,7 @@ from nemo_prorl.actor.export import Export
 from nemo_prorl.algorithm.reduction import Mean, Metric, token_mean
 from nemo_prorl.config.identity import RunIdentity
 from nemo_prorl.config.schema import SupervisedConfig
+from nemo_prorl.config.updates import BadUpdatesConfig
 from nemo_prorl.control import RunControl
 from nemo_prorl.data.sources.demonstrations import DemonstrationSource, encode_demonstration
 from nemo_prorl.data.tokenizer import Tokenizer
@@ -28,6 +29,7 @@ from nemo_prorl.megatron.schedule import Schedule, TokenRows, TokenScores
 from nemo_prorl.telemetry.metrics import MetricsLog, StepMetrics
 from nemo_prorl.telemetry.progress import Progress
 from nemo_prorl.telemetry.timer import Timer
+from nemo_prorl.update_guard import UpdateGuard
 from nemo_prorl.world import World, gather_or_raise
 
 NAMED_AT_MOST = 5  # demonstrations that are too long, in a message
@@ -58,6 +60,7 @@ class SupervisedTrainer:
         export_to: Path,
     ) -> None:
         self.model, self.schedule, self.optimizer = model, schedule, optimizer
+        self.updates = UpdateGuard(optimizer, BadUpdatesConfig(not_finite="stop"))
         self.demonstrations, self.tokenizer, self.config, self.world = demonstrations, tokenizer, config, world
         self.checkpoints, self.save_every, self.identity = checkpoints, save_every, identity
         self.metrics, self.progress, self.export, self.export_to = metrics, progress, export, export_to
@@ -126,7 +129,7 @@ class SupervisedTrainer:
 
         self.optimizer.zero_grad()
         loss, metrics = self.schedule.train(rows, 1.0, negative_log_likelihood)
-        return StepMetrics().add({**metrics, "sft/loss": loss}).add(self.optimizer.step())
+        return StepMetrics().add(self.updates.step({**metrics, "sft/loss": loss}))
 
     def check_demonstrations(self) -> None:
         """Look at each row of a source that ends which the run is still to meet; the ranks share the work.

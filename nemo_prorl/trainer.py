@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NoReturn
 
-from nemo_prorl.actor.interface import Optimizer, PolicyActor
-from nemo_prorl.actor.phases import inference_phase, training_phase
+from nemo_prorl.actor.interface import PolicyActor
+from nemo_prorl.actor.phases import training_phase
 from nemo_prorl.cadence import Cadence
 from nemo_prorl.config.identity import RunIdentity
 from nemo_prorl.control import RunControl, undone_when_stopped
 from nemo_prorl.data.batch import RolloutBatch
 from nemo_prorl.data.mixture import Mixture
-from nemo_prorl.errors import CheckpointError, Stopped
+from nemo_prorl.engine_guard import EngineGuard
+from nemo_prorl.errors import CheckpointError, EngineFailedError, Stopped, TrainingError
 from nemo_prorl.evaluation.interface import Validator
 from nemo_prorl.recipe import Recipe, Stage, first_reason
 from nemo_prorl.rollout.collector import Collector
@@ -23,6 +24,7 @@ from nemo_prorl.telemetry.metrics import MetricsLog, StepMetrics
 from nemo_prorl.telemetry.progress import Progress
 from nemo_prorl.telemetry.timer import Timer
 from nemo_prorl.telemetry.watch import Watch
+from nemo_prorl.update_guard import ADVICE, Rewind, UpdateGuard
 from nemo_prorl.world import World
 
 # At a step's first update the policy still is pi_old: its ratios are 1. These metrics are also kept apart for it.
@@ -39,7 +41,8 @@ class ProRLTrainer:
         self,
         *,
         actor: PolicyActor,
-        optimizer: Optimizer,
+        updates: UpdateGuard,
+        engine: EngineGuard,
         collector: Collector,
         mixture: Mixture,
         rewards: StepRewards,
@@ -54,13 +57,13 @@ class ProRLTrainer:
         control: RunControl,
         export_to: Path | None,
     ) -> None:
-        self.actor, self.optimizer, self.collector, self.mixture = actor, optimizer, collector, mixture
-        self.validator, self.world, self.recipe, self.cadence = validator, world, recipe, cadence
+        self.actor, self.updates, self.engine, self.world = actor, updates, engine, world
+        self.collector, self.mixture, self.recipe, self.cadence = collector, mixture, recipe, cadence
         self.rewards, self.watch, self.control, self.metrics = rewards, watch, control, metrics
-        self.progress, self.export_to = progress, export_to
+        self.validator, self.progress, self.export_to = validator, progress, export_to
         self.timer = Timer(progress.phase)
         self.state = RunState.at_start(recipe)
-        remembering = {"mixture": mixture, "validation": validator, "alarms": watch}
+        remembering = {"mixture": mixture, "validation": validator, "alarms": watch, "updates": updates}
         self.saver = Saver(actor, identity, remembering, progress, self.timer)
 
     # -- the story ---------------------------------------------------------------------------------------------------
@@ -70,6 +73,7 @@ class ProRLTrainer:
 
         Raises:
             Stopped: the run was asked to stop. Everything is saved, and another `fit` goes on.
+            EngineFailedError: the rollout engine fails again and again. The same.
         """
         self.resume()
         try:
@@ -78,11 +82,15 @@ class ProRLTrainer:
                 self.control.stop_if_asked()
                 stage = self.stage
                 self.actor.enter_stage(stage)
-                with self.timer("step"), undone_when_stopped(self.mixture):
-                    step_metrics = self.train_step(stage)
+                try:
+                    with self.timer("step"), undone_when_stopped(self.mixture):
+                        step_metrics = self.train_step(stage)
+                except Rewind as reason:
+                    self.rewind(str(reason))
+                    continue
                 self.advance(stage, step_metrics)
                 self.finish_step()
-        except Stopped as stop:
+        except (Stopped, EngineFailedError) as stop:
             self.leave(stop)
         self.saver.wait()
         if self.export_to is not None:
@@ -112,8 +120,8 @@ class ProRLTrainer:
     def train_step(self, stage: Stage) -> StepMetrics:
         """One step of ProRL: sample until enough groups teach, then a few updates on them (paper, section 2)."""
         metrics = StepMetrics()
-        with self.timer("rollout"), inference_phase(self.actor):
-            collected = self.collector.collect(stage, self.state.step)
+        with self.timer("rollout"):
+            collected = self.engine.sample(lambda: self.collector.collect(stage, self.state.step))
         metrics.add(collected.metrics)
         if not collected.groups:
             return metrics.add({"rollout/step_left_out": 1.0})
@@ -132,19 +140,20 @@ class ProRLTrainer:
                 self.actor.prepare_for_training_step()
                 _, update = self.actor.get_loss_and_metrics(minibatch, forward_only=False)
                 self.actor.finish_training_step()
-                metrics.keep_first(update, FIRST_UPDATE_METRICS)
-                metrics.add(update).add(self.optimizer.step())
+                taken = self.updates.step(update)  # nothing of an update that would spoil the policy
+                metrics.keep_first(taken, FIRST_UPDATE_METRICS)
+                metrics.add(taken)
         examples = [shape_group(group, stage, self.state.step)[0] for group in collected.examples]
         self.metrics.examples(self.state.step + 1, examples)
         return metrics.add(shaped.metrics)
 
     def validate(self) -> None:
         """Scores of the present policy on held-out problems."""
-        if self.validator is None:
+        if (validator := self.validator) is None:
             return
-        sampling = self.stage.sampling
-        with self.timer("validation"), inference_phase(self.actor):
-            result = self.validator.run(self.state.step, sampling, is_last=self.is_over)
+        step, sampling, is_last = self.state.step, self.stage.sampling, self.is_over
+        with self.timer("validation"):
+            result = self.engine.sample(lambda: validator.run(step, sampling, is_last=is_last))
         self.state.validated(result.score, sampling.context_tokens, result.best)
         self.metrics.write(self.state.step, {**result.metrics, **self.timer.drain()}, kind="validation")
         self.metrics.validation_examples(self.state.step, result.examples)
@@ -198,7 +207,7 @@ class ProRLTrainer:
         watched = {ours: values[theirs] for theirs, ours in WATCHED.items() if theirs in values}
         self.state.stepped(self.world.broadcast(watched))
         self.state.steps_left_out += "rollout/step_left_out" in values
-        values |= self.state.counts()
+        values |= self.state.counts() | self.updates.counts()
         values |= self.watch.look(self.state.step, values)
         self.metrics.write(self.state.step, values, note=stage.name)
         self.progress.step(self.state.step, stage.name, values)
@@ -234,24 +243,46 @@ class ProRLTrainer:
         if effect := self.state.effect_of_reset():
             self.metrics.write(self.state.step, effect, kind="reset_effect")
 
-    def leave(self, stop: Stopped) -> NoReturn:
-        """Asked to stop: save what isn't saved yet, and say that the same command goes on."""
+    def leave(self, stop: Stopped | EngineFailedError) -> NoReturn:
+        """Asked to stop, or without an engine: save what isn't saved yet, and say that the same command goes on."""
         self.progress.stopping(str(stop))
         if self.saver.lacks(self.state):
             self.saver.save(self.state, tags=["stop"])
         self.saver.wait()
-        self.control.stop_is_done()
-        raise Stopped(
+        if isinstance(stop, Stopped):
+            self.control.stop_is_done()
+        raise type(stop)(
             f"stopped after step {self.state.step} of {self.recipe.steps} ({stop}); saved, and the same command goes on"
         ) from None
+
+    def rewind(self, reason: str) -> None:
+        """Back to the newest checkpoint; but the data go on from where they are, for with the same it would come again.
+
+        Raises:
+            TrainingError: there is none, or the run came back to this one too often.
+        """
+        step = self.state.step + 1
+        restored = self.saver.restore(self.recipe, but=("mixture", "updates"))
+        if restored is None:
+            raise TrainingError(f"step {step}: {reason}; there is no checkpoint to go back to. {ADVICE}")
+        self.updates.rewound(restored.step)
+        self.stand_at(restored)
+        note = f"in step {step} {reason}; went back to the checkpoint of step {restored.step}, and on with other data"
+        self.metrics.write(restored.step + 1, self.updates.counts(), kind="rewind", note=note)
+        self.progress.say(note)
 
     def resume(self) -> None:
         """Go on from the newest whole checkpoint; without one, start, with a clean log either way."""
         restored = self.saver.restore(self.recipe)
+        self.stand_at(restored)
         if restored is not None:
-            self.state = restored
             done = "complete, nothing is left to train" if self.is_over else f"resumed after step {self.state.step}"
             self.progress.say(f"the run in this folder is {done}")
+
+    def stand_at(self, restored: RunState | None) -> None:
+        """Go on from `restored`, as saved, with records up to it; None: from the start, with clean ones."""
+        if restored is not None:
+            self.state = restored
         is_finished = self.state.finished_step == self.state.step
         self.metrics.resume(self.state.step if restored is not None else None, boundary_is_done=is_finished)
         self.progress.resume(self.state.step)

@@ -31,7 +31,14 @@ AnyBatch = RolloutBatch | Mapping[str, Any]  # a mapping has NeMo-Aligner's keys
 class Optimizer(Protocol):
     """The one verb the step needs of an optimizer."""
 
-    def step(self) -> Mapping[str, Metric | float]: ...
+    def step(self, *, objection: str = "", norm_limit: float | None = None) -> Mapping[str, Metric | float]:
+        """Update the weights; says the gradient's norm, `optimizer/grad_norm`, and more.
+
+        Raises:
+            BadUpdateError: some rank has an `objection`, a gradient is not finite, or its norm is above the limit. No
+                weight and no moment has been touched, on any rank.
+        """
+        ...
 
 
 class PolicyActor(AlignableGenerativeInterface):  # type: ignore[misc]
@@ -54,6 +61,10 @@ class PolicyActor(AlignableGenerativeInterface):  # type: ignore[misc]
     @abstractmethod
     def finish_inference(self) -> None:
         """Let the rollout engine give its memory back."""
+
+    @abstractmethod
+    def renew_engine(self) -> None:
+        """Make the rollout engine anew if it has failed, outside of the inference phase."""
 
     # -- logprobs ----------------------------------------------------------------------------------------------------
 

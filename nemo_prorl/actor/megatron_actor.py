@@ -27,7 +27,8 @@ from nemo_prorl.megatron.optimizer import PolicyOptimizer
 from nemo_prorl.megatron.schedule import Schedule, TokenRows, TokenScores
 from nemo_prorl.megatron.weights import export_weights
 from nemo_prorl.recipe import Stage
-from nemo_prorl.rollout.engine import RolloutEngine, Sampled
+from nemo_prorl.rollout.engine import Sampled
+from nemo_prorl.rollout.renewable_engine import RenewableEngine
 
 
 class MegatronActor(PolicyActor):
@@ -42,7 +43,7 @@ class MegatronActor(PolicyActor):
         memory: TrainingMemory,
         reference: ReferencePolicy | None,
         base: ReferencePolicy | None,
-        engine: RolloutEngine,
+        engine: RenewableEngine,
         loss: PolicyLoss,
         checkpoints: Checkpoints,
         export: Export,
@@ -66,6 +67,9 @@ class MegatronActor(PolicyActor):
     def finish_inference(self) -> None:
         self._engine.release()
         self._fetch_reference()
+
+    def renew_engine(self) -> None:
+        self._engine.renew_if_failed()
 
     def _fetch_reference(self) -> None:
         """Begin to bring its weights to the device, beside what is computed before its turn."""

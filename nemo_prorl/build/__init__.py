@@ -35,6 +35,7 @@ from nemo_prorl.data.sources import SOURCES
 from nemo_prorl.data.sources.base import Source
 from nemo_prorl.data.sources.demonstrations import DEMONSTRATIONS
 from nemo_prorl.data.tokenizer import Tokenizer
+from nemo_prorl.engine_guard import EngineGuard
 from nemo_prorl.evaluation.runner import Validator
 from nemo_prorl.evaluation.validation_set import ValidationSet, validation_sets
 from nemo_prorl.megatron.checkpoint import Checkpoints
@@ -51,6 +52,7 @@ from nemo_prorl.megatron.weights import load_weights
 from nemo_prorl.plugins import configured
 from nemo_prorl.rollout.collector import Collector
 from nemo_prorl.rollout.engine import ROLLOUT_ENGINES
+from nemo_prorl.rollout.renewable_engine import RenewableEngine
 from nemo_prorl.rollout.step_rewards import StepRewards
 from nemo_prorl.sft import SupervisedTrainer
 from nemo_prorl.telemetry.metrics import MetricsLog
@@ -58,6 +60,7 @@ from nemo_prorl.telemetry.progress import Progress
 from nemo_prorl.telemetry.run import Run
 from nemo_prorl.telemetry.watch import Watch, alarms_from
 from nemo_prorl.trainer import ProRLTrainer
+from nemo_prorl.update_guard import UpdateGuard
 from nemo_prorl.verifiers.pool import VerifierPool
 from nemo_prorl.verifiers.sandbox import SandboxSettings
 from nemo_prorl.weights.architecture import Architecture
@@ -85,9 +88,9 @@ def training(config: ProRLConfig, run: Run) -> Iterator[ProRLTrainer]:
         metrics = stack.enter_context(_metrics_log(config, world))
         optimizer = PolicyOptimizer(engine.model, config.optimizer, total_steps=recipe.updates)
         needs_reference = any(stage.kl_weight > 0 for stage in recipe)
-        rollout = configured(as_knobs(config.rollout), ROLLOUT_ENGINES, "rollout")(
-            model_path=Path(config.model.path), tokenizer=tokenizer, device=engine.runtime.device
-        )
+        make_rollout = configured(as_knobs(config.rollout), ROLLOUT_ENGINES, "rollout")
+        given = {"model_path": Path(config.model.path), "tokenizer": tokenizer, "device": engine.runtime.device}
+        rollout = RenewableEngine(lambda: make_rollout(**given))
         export = Export.of(config, world)
         export_to = Path(config.run.dir) / "export" if config.export.at_end else None
         if export_to is not None:
@@ -131,7 +134,8 @@ def training(config: ProRLConfig, run: Run) -> Iterator[ProRLTrainer]:
             )
         yield ProRLTrainer(
             actor=actor,
-            optimizer=optimizer,
+            updates=UpdateGuard(optimizer, config.bad_updates),
+            engine=EngineGuard(actor, [mixture], config.run.engine_renewals),
             collector=collector,
             mixture=mixture,
             rewards=StepRewards(world, configured(as_knobs(config.loss.advantage), ADVANTAGES, "loss.advantage")),

@@ -14,6 +14,7 @@ from nemo_prorl.config.choice import Choice
 from nemo_prorl.config.closed import Closed
 from nemo_prorl.config.data import DataConfig
 from nemo_prorl.config.stage import RecipeConfig
+from nemo_prorl.config.updates import BadUpdatesConfig
 from nemo_prorl.config.validation import ValidationConfig
 from nemo_prorl.config.verifiers import VerifierPoolConfig
 from nemo_prorl.config.watchdog import WatchdogConfig
@@ -32,6 +33,12 @@ class RunConfig(Closed):
         10, ge=0, description="begin to stop so long before max_hours, or the Slurm job's end, whichever comes first"
     )
 
+    engine_renewals: int = Field(
+        1,
+        ge=0,
+        description="so often a rollout engine that fails is made anew and asked the same again; then the run "
+        "saves and ends with code 11",
+    )
     watchdog: WatchdogConfig = WatchdogConfig()
 
     @model_validator(mode="after")
@@ -199,6 +206,7 @@ class ProRLConfig(Closed):
     model: ModelConfig
     megatron: MegatronConfig = MegatronConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    bad_updates: BadUpdatesConfig = BadUpdatesConfig()
     loss: LossConfig = LossConfig()
     recipe: RecipeConfig
     sampling: SamplingBudgetConfig = SamplingBudgetConfig()

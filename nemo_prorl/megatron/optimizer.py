@@ -18,7 +18,7 @@ from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
 
 from nemo_prorl.algorithm.reduction import Max, Mean, Metric
 from nemo_prorl.config.schema import OptimizerConfig
-from nemo_prorl.errors import TrainingError
+from nemo_prorl.errors import BadUpdateError
 from nemo_prorl.megatron.model import PolicyModel
 from nemo_prorl.megatron.precision import precision_of
 
@@ -49,16 +49,19 @@ class PolicyOptimizer:
             chunk.zero_grad_buffer()
         self.megatron.zero_grad()
 
-    def step(self) -> dict[str, Metric | float]:
-        """Clip the gradients and update the weights.
+    def step(self, *, objection: str = "", norm_limit: float | None = None) -> dict[str, Metric | float]:
+        """Clip the gradients and update the weights, unless this rank or another objects to the update.
 
         Says the gradients' norm before clipping, as a mean and as a maximum over the updates that somebody puts
         together, and the learning rate.
 
         Raises:
-            TrainingError: a gradient is not a finite number; no weight and no moment has been touched, on any rank.
+            BadUpdateError: some rank has an `objection`, a gradient is not a finite number, or their norm is above
+                `norm_limit`; no weight and no moment has been touched, on any rank.
         """
-        self._refuse_bad_gradients()
+        self._refuse_bad_gradients(objection)
+        if norm_limit is not None:
+            self._refuse_spike(norm_limit)
         lr = self.lr
         for torch_optimizer in self.torch_optimizers():
             for group in torch_optimizer.param_groups:
@@ -103,18 +106,27 @@ class PolicyOptimizer:
             for state in torch_optimizer.state.values():
                 state["step"] = torch.as_tensor(float(state.get("step", 0.0)), dtype=torch.float32)
 
-    def _refuse_bad_gradients(self) -> None:
+    def _refuse_bad_gradients(self, objection: str) -> None:
         buffers = [buffer for chunk in self._model.chunks for buffer in chunk.buffers]
         # Whatever is not a number shows in one of the two; to look at every element would need a buffer's size again.
         ends = torch.stack([end for buffer in buffers for end in torch.aminmax(buffer.grad_data)])
         is_bad = (~torch.isfinite(ends)).any().float()
+        if objection:
+            is_bad.fill_(1.0)
         dist.all_reduce(is_bad, op=dist.ReduceOp.MAX)
         if bool(is_bad):
-            raise TrainingError(
-                f"the gradient of update {self.updates + 1} is not a finite number; no weight was changed. Look at "
-                "policy/ratio_max, policy/entropy and optimizer/grad_norm of the steps before; a smaller optimizer.lr "
-                "or optimizer.clip_grad_norm often helps. The newest checkpoint is still good: the same command "
-                "resumes from it"
+            also = f" ({objection})" if objection else ""
+            raise BadUpdateError(f"the gradient of update {self.updates + 1} is not a finite number{also}")
+
+    def _refuse_spike(self, limit: float) -> None:
+        self.megatron.prepare_grads()
+        norm = float(self.megatron.get_grad_norm())
+        largest = torch.tensor(norm, device=self._model.chunks[0].buffers[0].grad_data.device)
+        dist.all_reduce(largest, op=dist.ReduceOp.MAX)  # all ranks must decide alike
+        if not float(largest) <= limit:
+            raise BadUpdateError(
+                f"the gradient of update {self.updates + 1} has norm {float(largest):.4g}, above {limit:.4g}",
+                is_spike=True,
             )
 
     def _make_moments(self) -> None:

@@ -24,7 +24,7 @@ from nemo_prorl.telemetry.sinks import Sink, check_installed, open_sinks
 
 log = logging.getLogger(__name__)
 
-Kind = Literal["train", "validation", "reset", "reset_effect", "stage", "alarm", "sft"]
+Kind = Literal["train", "validation", "reset", "reset_effect", "stage", "alarm", "rewind", "sft"]
 
 
 class StepMetrics:
@@ -44,11 +44,13 @@ class StepMetrics:
         self._numbers.update({name: float(v) for name, v in values.items() if not isinstance(v, Mean | Max | Min)})
         return self
 
-    def keep_first(self, values: Mapping[str, Metric], names: Iterable[str]) -> StepMetrics:
+    def keep_first(self, values: Mapping[str, Metric | float], names: Iterable[str]) -> StepMetrics:
         """Of `names`, also keep the first value ever given, as <name>_first_update; returns itself."""
         for name in names:
             if name in values:
-                self._numbers.setdefault(f"{name}_first_update", values[name].value)
+                value = values[name]
+                number = value.value if isinstance(value, Mean | Max | Min) else value
+                self._numbers.setdefault(f"{name}_first_update", number)
         return self
 
     def values(self) -> dict[str, float]:
@@ -93,6 +95,7 @@ class MetricsLog:
         self._samples.resume(step)
         self._validated.resume(step if step is None or boundary_is_done else step - 1)
         first_step = 0 if step is None else step + 1
+        self._close_sinks()
         with opened(self._run_dir):
             self._sinks = open_sinks(self._run_dir, self._config, self._resolved, first_step=first_step)
 
@@ -139,6 +142,9 @@ class MetricsLog:
         self._records.close()
         self._samples.close()
         self._validated.close()
+        self._close_sinks()
+
+    def _close_sinks(self) -> None:
         for sink in self._sinks:
             try:
                 sink.close()

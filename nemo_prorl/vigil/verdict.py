@@ -64,7 +64,7 @@ def lost(rank: int, seen: Seen | None) -> Verdict:
     if seen is not None:
         known = f" ({seen.process}; {seen.silent_seconds:.1f} s before in {seen.beat.where}, at {seen.beat.at})"
     text = (
-        f"rank {rank}{known} has ended without a word: killed, out of memory, a crash, or its host is down; see its own "
+        f"rank {rank}{known} has ended without a word: killed, out of memory, a crash, or its host is down; see its "
         f"log. So every rank ends. {AGAIN}"
     )
     return Verdict("lost", (rank,), text, PeerLostError.__name__)

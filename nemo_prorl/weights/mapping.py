@@ -75,9 +75,8 @@ class Operation(ABC):
         """
 
     def shape(self, padded_vocab: int) -> tuple[int, ...]:
-        """Shape of the whole tensor, of all ranks together."""
-        parts = [torch.empty(part.shape, device="meta") for part in self.parts]
-        return tuple(self.to_megatron(parts, 0, 1, padded_vocab).shape)
+        """Shape of the whole tensor, of all ranks together: what has several parts holds the rows of all."""
+        return (sum(part.shape[0] for part in self.parts), *self.parts[0].shape[1:])
 
     def cut(self, tensor: Tensor, axis: int, tp_rank: int, tp_size: int) -> Tensor:
         """Piece `tp_rank` of `tensor` cut along `axis` into `tp_size` equal ones; a view."""
@@ -178,6 +177,11 @@ class Vocabulary(Operation):
 
     def to_hf(self, shards: Sequence[Tensor]) -> list[Tensor]:
         return [_joined(shards, axis=0)[: self.parts[0].shape[0]]]
+
+    def shape(self, padded_vocab: int) -> tuple[int, ...]:
+        (part,) = self.parts
+        self._check_padding(part.shape[0], 1, padded_vocab)
+        return (padded_vocab, *part.shape[1:])
 
     def pieces(self, hf_tensors: Sequence[Tensor], tp_size: int, padded_vocab: int) -> list[Piece]:
         """Padding has pieces of its own, so that the rows aren't copied."""

@@ -9,6 +9,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import threading
@@ -32,14 +33,15 @@ class Fault(RuntimeError):
 class Death(NamedTuple):
     """What befalls a rank so many seconds after it has entered a phase for the `time`-th time, from 1.
 
-    how  kill: kill -9; stop: SIGSTOP; raise: an error; hang: its main thread stands still. The last two come at once.
+    how  kill: kill -9; stop: SIGSTOP; raise: an error; hang: its main thread stands still; fill: it can write to no
+         file any more, as on a full disk. The last three come at once.
     """
 
     phase: str
     time: int = 1
     seconds: float = 0.0
     rank: int = 0
-    how: Literal["kill", "stop", "raise", "hang"] = "kill"
+    how: Literal["kill", "stop", "raise", "hang", "fill"] = "kill"
 
     def comes(self, note: Path) -> None:
         """`note` is left when it does, or is about to."""
@@ -48,6 +50,9 @@ class Death(NamedTuple):
             raise Fault(f"a fault of the test's own in {self.phase}")
         if self.how == "hang":
             time.sleep(3600)
+        if self.how == "fill":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+            return
         number = signal.SIGSTOP if self.how == "stop" else signal.SIGKILL
         if self.seconds < SOONER_THAN_A_THREAD_STARTS:
             os.kill(os.getpid(), number)
@@ -167,6 +172,21 @@ def _live(arguments: list[str], environment: dict[str, str], log: Path, death: D
     sys.exit(main(arguments))
 
 
+def _die_when_seen(death: Death, note: Path) -> None:
+    """As soon as the others have heard of this rank, which isn't the main one; it is busy with imports then."""
+    from nemo_prorl.vigil.post import RankPost
+
+    meet = RankPost._meet
+
+    def met(self: RankPost, own: Any) -> Any:
+        verdict = meet(self, own)
+        if self._main is not None:
+            death.comes(note)
+        return verdict
+
+    RankPost._meet = met  # type: ignore[method-assign]
+
+
 def _note_of(log: Path) -> Path:
     return log.with_suffix(".death")
 
@@ -176,7 +196,7 @@ def _die_in(death: Death, note: Path) -> None:
     from nemo_prorl.telemetry.status import RunStatus
 
     if death.phase == "starting":  # which nobody enters: it is there from the first moment
-        death.comes(note)
+        _die_when_seen(death, note)
         return
     tell, seen = RunStatus.phase, itertools.count(1)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -35,6 +38,34 @@ def not_a_number(logp_BT: Tensor, old_logp_BT: Tensor, advantage_BT: Tensor) -> 
     """An objective whose value is fine and whose gradient is not a number."""
     loss_BT = clip_higher(logp_BT, old_logp_BT, advantage_BT)
     return loss_BT + 0.0 * (logp_BT - logp_BT.detach()).abs().sqrt()  # d sqrt(0) = inf, times 0
+
+
+def not_a_number_once(
+    logp_BT: Tensor, old_logp_BT: Tensor, advantage_BT: Tensor, *, call: int, rank: int = 0
+) -> Tensor:
+    """`not_a_number` the `call`-th time, from 1, on one rank; before and after, and elsewhere, as it should be."""
+    objective = clip_higher
+    if int(os.environ["RANK"]) == rank and next(_calls) == call:
+        objective = not_a_number
+    return objective(logp_BT, old_logp_BT, advantage_BT)
+
+
+_calls, _asked = itertools.count(1), itertools.count(1)
+
+
+class Brittle(TransformersEngine):
+    """Fails when it is asked for the `first`-th to `last`-th time, on one rank, after its first completion."""
+
+    def __init__(self, model_path: Path, *, first: int, last: int, rank: int = 0, **given: Any) -> None:
+        super().__init__(model_path, **given)
+        self._fails = range(first, last + 1) if int(os.environ["RANK"]) == rank else range(0)
+
+    def generate(self, prompts: Sequence[Prompt], sampling: SamplingParams) -> Iterator[Sampled]:
+        is_failing = next(_asked) in self._fails
+        for sampled in super().generate(prompts, sampling):
+            yield sampled
+            if is_failing:
+                raise MemoryError("the engine's own trouble")
 
 
 class Unhurried(TransformersEngine):

@@ -16,7 +16,7 @@ LAYERS = (
     ("algorithm", "verifiers", "weights", "recipe", "preflight"),
     ("megatron", "rollout", "run_state", "telemetry"),
     ("actor", "cadence", "vigil"),
-    ("saver",),
+    ("saver", "update_guard", "engine_guard"),
     ("evaluation", "analysis", "quickstart"),
     ("trainer", "sft"),
     ("build",),

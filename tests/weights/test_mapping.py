@@ -111,3 +111,19 @@ def test_layers_are_filled_in_layer_by_layer_between_what_has_none():
     table = expand({"first": top, "l.{layer}.a": norm, "l.{layer}.b": norm, "last": top}, num_layers=2)
     assert list(table) == ["first", "l.0.a", "l.0.b", "l.1.a", "l.1.b", "last"]
     assert table["l.1.b"].hf_names == ("hf.1.norm",)
+
+
+def test_the_shape_is_that_of_what_one_rank_alone_holds():
+    q, k, v = column(0, 1, 2, 3), column(10, 11), column(20, 21)
+    cases = [
+        (FusedQKV(parts(q, k, v), groups=2), [q, k, v]),
+        (FusedQKV(parts(q.flatten(), k.flatten(), v.flatten()), groups=2), [q.flatten(), k.flatten(), v.flatten()]),
+        (FusedGateUp(parts(q, q)), [q, q]),
+        (RowParallel(parts(torch.ones(3, 4))), [torch.ones(3, 4)]),
+        (Copy(parts(torch.ones(5))), [torch.ones(5)]),
+        (Vocabulary(parts(q)), [q]),
+    ]
+    for operation, tensors in cases:
+        assert operation.shape(8) == tuple(operation.to_megatron(tensors, 0, 1, 8).shape), operation
+    with pytest.raises(WeightsError):
+        Vocabulary(parts(q)).shape(3)
