@@ -27,6 +27,8 @@ source "$PRORL_SLURM/environment.sh"
 export PYTHONPATH=$PRORL_HOME${PYTHONPATH:+:$PYTHONPATH} # the code is that of these scripts
 
 ATTEMPT=${SLURM_RESTART_COUNT:-0}
+JOB=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
+JOB=${JOB:-${SLURM_JOB_ID:-}} # one of an array may have the array's own number, which means all of them
 GO_ON=75             # EX_TEMPFAIL: everything is saved, the same command goes on; nemo_prorl/errors.py
 FINAL_CODES=' 2 3 4 5 6 7 8 9 10 ' # it would happen again: a person must look first
 stop_asked='' ended_by_slurm='' run_dir='' device='' dry_run='' attended_attempt=''
@@ -46,7 +48,7 @@ meeting_place() { # export where the ranks meet, and until when
     export MASTER_PORT=${MASTER_PORT:-$((20000 + SLURM_JOB_ID % 500 * 20))} # ranks take some of the 16 above it, too
     if [[ -z ${SLURM_JOB_END_TIME:-} ]]; then
         local ends
-        ends=$(squeue --noheader --job "$SLURM_JOB_ID" --format %e 2>/dev/null) &&
+        ends=$(squeue --noheader --job "$JOB" --format %e 2>/dev/null) &&
             ends=$(date --date "$ends" +%s 2>/dev/null) && export SLURM_JOB_END_TIME=$ends
     fi
 }
@@ -143,11 +145,11 @@ go_on() { # go_on SECONDS CODE WHY...: the same command once more, in that many 
     fi
     say "$*; requeue number $((ATTEMPT + 1))"
     trap 'ended_by_slurm=1' TERM # that is how a requeue ends this shell; there is one more thing to say to Slurm
-    if ! scontrol requeue "$SLURM_JOB_ID"; then
+    if ! scontrol requeue "$JOB"; then
         say "this cluster doesn't requeue jobs: submit the same line again, or a chain at once (slurm/submit.sh --chain N)"
         exit $((code == 0 ? GO_ON : code))
     fi
-    ((seconds > 0)) && scontrol update "JobId=$SLURM_JOB_ID" "StartTime=now+$seconds"
+    ((seconds > 0)) && scontrol update "JobId=$JOB" "StartTime=now+$seconds"
     for ((second = 0; second < 120; second++)); do
         if [[ -n $ended_by_slurm ]]; then break; fi
         sleep 1 &

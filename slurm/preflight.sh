@@ -21,7 +21,7 @@
 # sbatch runs a copy of this file; Slurm knows where it came from. PRORL_HOME, a checkout, has the first word.
 here=${PRORL_HOME:+$PRORL_HOME/slurm}
 here=${here:-$(dirname "$0")}
-[[ -f $here/job.sh ]] || here=$(dirname "$(scontrol show job -o "$SLURM_JOB_ID" | sed -n 's/.* Command=\([^ ]*\).*/\1/p')")
+[[ -f $here/job.sh ]] || here=$(dirname "$(scontrol show job -o "$SLURM_JOB_ID" | sed -n '1s/.* Command=\([^ ]*\).*/\1/p')")
 # shellcheck source=slurm/job.sh
 source "$here/job.sh" || exit 2
 start_preflight "$@"

@@ -41,10 +41,9 @@ def all_reduce_once(device: Literal["cpu", "cuda"], timeout_seconds: float, mib:
     began = time.monotonic()
     if size > 1 and "MASTER_ADDR" not in os.environ:
         raise ConfigError("MASTER_ADDR isn't set: start with srun from slurm/preflight.sh, or with torchrun")
-    store = {"store": dist.HashStore()} if size == 1 else {}
-    dist.init_process_group(
-        backend, rank=rank, world_size=size, timeout=timedelta(seconds=max(timeout_seconds, 1.0)), **store
-    )
+    store = dist.HashStore() if size == 1 else None
+    timeout = timedelta(seconds=max(timeout_seconds, 1.0))
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
     try:
         first = torch.full((1,), float(rank + 1), device=place)
         dist.all_reduce(first)

@@ -59,8 +59,8 @@ class Meeting:
         missing = sorted(set(range(self._size)) - self.gather(deadline, done=False).keys())
         if missing:
             advice = (
-                "its host doesn't mount this folder, shows it minutes late, or its task never came to its start: "
-                "choose a folder on a file system that all hosts share (in a container: CONTAINER_MOUNTS), or exclude that host"
+                "its host doesn't mount this folder, shows it minutes late, or its task never came to its start. "
+                "Choose a folder that all hosts share (in a container: CONTAINER_MOUNTS), or exclude that host"
             )
             return Finding(CHECK, "failed", f"{self.folder.parent}: nothing seen of rank {_listed(missing)}", advice)
         seconds = time.monotonic() - began

@@ -98,6 +98,11 @@ class Job:
         """A signal to one task."""
         os.kill(self.slurm.processes(self.number)[rank], number)
 
+    def kill_all(self) -> None:
+        """kill -9 of every task at once."""
+        for pid in self.slurm.processes(self.number).values():
+            os.kill(pid, signal.SIGKILL)
+
     def status(self) -> dict[str, Any]:
         return status(self.run_dir)
 

@@ -65,7 +65,7 @@ def test_one_job_comes_back_from_everything_that_befalls_it(
 
     before = newest_whole(job.run_dir)
     job.until_step(before, attempt=4)
-    slurm.run("scancel", "--signal=KILL", job.number)  # every task at once
+    job.kill_all()
     assert job.until_attempt_ends(3) < in_time
     assert said(job, 3, "it did not say how it ended")
 
@@ -163,7 +163,7 @@ def befall(job: Job, kind: str, chance: random.Random) -> None:
     if kind in ("kill", "torn", "stop"):
         job.kill(chance.randrange(RANKS), signal.SIGSTOP if kind == "stop" else signal.SIGKILL)
     elif kind == "kill all":
-        slurm.run("scancel", "--signal=KILL", number)
+        job.kill_all()
     elif kind == "USR1":
         slurm.run("scancel", "--batch", "--signal=USR1", number)
     else:  # as Slurm does that preempts: TERM, and KILL after KillWait

@@ -65,14 +65,13 @@ def test_a_chain_ends_as_soon_as_its_work_is_done(slurm: LocalSlurm, model: Path
     assert "the chain is over: done" in (tmp_path / f"prorl-convert-{second}.out").read_text()
 
 
-def test_each_seed_of_an_array_has_its_seed_and_folder(
+def test_each_seed_of_an_array_has_its_seed_and_folder_and_is_requeued_alone(
     slurm: LocalSlurm, model: Path, problems: Path, tmp_path: Path
 ) -> None:
-    """As their plans say; the runs are cancelled before they begin."""
+    """As their plans say; the runs are cancelled before they have done much."""
     settings = tiny(model, problems, tmp_path / "run")
-    line = [SLURM / "submit.sh", "--seeds", "4-5", *ONE_TASK, "train", *settings]
     said = subprocess.run(
-        [*map(str, line)],
+        [str(SLURM / "submit.sh"), "--seeds", "4-5", *ONE_TASK, "train", *settings],
         env={**slurm.environment, **job_environment()},
         cwd=tmp_path,
         capture_output=True,
@@ -81,8 +80,12 @@ def test_each_seed_of_an_array_has_its_seed_and_folder(
         check=True,
     )
     array = said.stdout.strip()
+    slurm.until(lambda: len(list(tmp_path.glob("*.out"))) == 2, 120, lambda: str(slurm.logs()))
+    slurm.run("scancel", "--batch", "--signal=USR1", f"{array}_4")
     plans = (tmp_path / "logs").glob
     slurm.until(lambda: len(list(plans("*/plan.txt"))) == 2, 300, lambda: batch_output(tmp_path))
+    slurm.until(lambda: slurm.job(f"{array}_4")["Restarts"] == "1", 120, lambda: batch_output(tmp_path))
+    assert slurm.job(f"{array}_5")["Restarts"] == "0", batch_output(tmp_path)
     slurm.run("scancel", array)
     first, second = sorted(path.read_text() for path in plans("*/plan.txt"))
     assert "seed 4\n" in first
