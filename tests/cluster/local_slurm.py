@@ -6,7 +6,7 @@
 
 Everything lies in a folder under /tmp (a socket's path may have 108 characters) and listens on ports that were free.
 Leaving the `with` cancels what runs, stops the daemons, and ends every process that the jobs have left: those whose
-environment names that folder, so nobody else's.
+environment names that folder, so nobody else's. Where nobody leaves it, for this process was killed, the daemons die.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-PROGRAMS = ("munged", "munge", "slurmctld", "slurmd", "sbatch", "scontrol", "sinfo")
+PROGRAMS = ("setpriv", "munged", "munge", "slurmctld", "slurmd", "sbatch", "scontrol", "sinfo")
 ENDS = ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL", "OUT_OF_MEMORY", "DEADLINE")
 REQUEUE_SECONDS = 5  # Slurm's own delay before a requeued job starts again; 120 by default
 
@@ -85,6 +85,7 @@ class LocalSlurm:
         self.root = Path(tempfile.mkdtemp(prefix="slurm_", dir="/tmp"))
         self.nodes, self._cpus, self._gpus, self._kill_wait = nodes, cpus, gpus, kill_wait_seconds
         self._memory_mb = memory_mb
+        self._daemons: list[subprocess.Popen[bytes]] = []
         clean = {name: value for name, value in os.environ.items() if not re.match("SLURM|SBATCH|SRUN|PMI|PRORL", name)}
         self.environment = {**clean, "SLURM_CONF": str(self.root / "slurm.conf")}
 
@@ -207,16 +208,25 @@ class LocalSlurm:
         root = self.root
         names = {"key-file": "munge.key", "socket": "munge.sock", "pid-file": "munged.pid"}
         names |= {"seed-file": "munge.seed", "log-file": "munged.log"}
-        self._daemon("munged", "--force", "--num-threads=2", *(f"--{name}={root / at}" for name, at in names.items()))
-        self._daemon("slurmctld", "-c", "-f", str(root / "slurm.conf"))
+        munge = [f"--{name}={root / at}" for name, at in names.items()]
+        self._daemon("munged", "--foreground", "--force", "--num-threads=2", *munge)
+        self.until((root / "munge.sock").exists, 60, self.logs)
+        self._daemon("slurmctld", "-D", "-c", "-f", str(root / "slurm.conf"))
         for number in range(1, self.nodes + 1):
             (root / "spool" / f"n{number}").mkdir()
-            self._daemon("slurmd", "-f", str(root / "slurm.conf"), "-N", f"n{number}")
+            self._daemon("slurmd", "-D", "-f", str(root / "slurm.conf"), "-N", f"n{number}")
 
     def _daemon(self, *command: str) -> None:
+        """Start one. It dies with this process, should that be killed before it can clean up."""
         with (self.root / "daemons.log").open("ab") as log:
-            subprocess.run(
-                command, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=True, timeout=60
+            self._daemons.append(
+                subprocess.Popen(
+                    ["setpriv", "--pdeathsig", "KILL", *command],
+                    env=self.environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                )
             )
 
     def _nodes_up(self) -> int:
@@ -232,9 +242,9 @@ class LocalSlurm:
         for command in (["scancel", "--quiet", "--state=PENDING"], ["scancel", "--quiet", "--state=RUNNING"]):
             with suppress(OSError, subprocess.SubprocessError):
                 subprocess.run([*command, "--partition=tests"], env=self.environment, capture_output=True, timeout=20)
-        for pid_file in [*sorted(self.root.glob("slurm*.pid")), self.root / "munged.pid"]:
-            with suppress(OSError, ValueError):
-                os.kill(int(pid_file.read_text()), signal.SIGKILL)
+        for daemon in reversed(self._daemons):
+            daemon.kill()
+            daemon.wait(20)
         for _ in range(50):  # slurmstepd, and what it has started
             left = list(_processes_of(self.root))
             if not left:
