@@ -180,7 +180,7 @@ verdict() { # verdict SRUN_CODE ATTEMPT_BEFORE: what becomes of the job
     if has_begun_since "$2"; then
         state=$(status_of_run state) reason=$(status_of_run reason) step=$(status_of_run step)
     fi
-    say "srun returned $code; the run says: ${state:-nothing}, step ${step:-none}: ${reason:-nothing}"
+    say "srun returned $code; the run says: ${state:-nothing}, step ${step:-none}"
     case $state in
     finished) finish 0 "done" ;;
     stopped)

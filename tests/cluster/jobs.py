@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -73,12 +74,19 @@ class Job:
             time.sleep(0.1)
         return time.monotonic() - began
 
-    def until_step(self, step: int, attempt: int) -> None:
-        """Until attempt number `attempt` of the run has done `step` steps and is in the midst of the next."""
-        said = self.status
-        self.until(
-            lambda: (now := said())["attempt"] >= attempt and (now["step"] or 0) >= step and now["phase"] == "rollout"
-        )
+    def until_step(self, step: int) -> None:
+        """Until the attempt that runs now has done `step` steps and is in the midst of the next."""
+
+        def has_come() -> bool:
+            now = self.status()
+            return (now["step"] or 0) >= step and now["phase"] == "rollout" and self._lives(now["attempt"])
+
+        self.until(has_come)
+
+    def _lives(self, attempt: int) -> bool:
+        """Whether an attempt's main rank is one of the tasks that run now."""
+        process = json.loads((self.run_dir / "attempts" / f"{attempt:04d}" / "process.json").read_text())
+        return process["pid"] in self.slurm.processes(self.number).values()
 
     def until_attempt_ends(self, number: int) -> float:
         """Until the batch script has given its verdict on its attempt `number`, from 0."""

@@ -40,7 +40,7 @@ def test_one_job_comes_back_from_everything_that_befalls_it(
 ) -> None:
     began = time.monotonic()
     job = Job(slurm, tiny(model, problems, tmp_path / "run", TENSOR, SILENT), tmp_path)
-    job.until_step(2, attempt=1)
+    job.until_step(2)
     in_time = IN_TIME_SECONDS * max(1.0, (time.monotonic() - began) / QUIET_START_SECONDS)
 
     job.kill(3)  # as the kernel does when memory is out
@@ -51,7 +51,7 @@ def test_one_job_comes_back_from_everything_that_befalls_it(
     torn = newest_checkpoint(job.run_dir)
     tear(torn)
 
-    job.until_step(2, attempt=2)
+    job.until_step(2)
     log = (tmp_path / "logs" / f"prorl-train-{job.number}" / "attempt_1" / "rank_0.log").read_text()
     assert torn.name in log
     job.kill(1, signal.SIGSTOP)  # as a driver or a file system does that never answers
@@ -64,7 +64,7 @@ def test_one_job_comes_back_from_everything_that_befalls_it(
     assert said(job, 2, "stopped and saved after step")
 
     before = newest_whole(job.run_dir)
-    job.until_step(before, attempt=4)
+    job.until_step(before)
     job.kill_all()
     assert job.until_attempt_ends(3) < in_time
     assert said(job, 3, "it did not say how it ended")
@@ -130,7 +130,7 @@ def test_random_faults_in_a_row_lose_nothing_beyond_the_save_interval(
     for attempt in range(FAULTS):
         job.until(lambda: len(slurm.processes(job.number)) == RANKS)
         if chance.random() < 0.75:
-            job.until_step(newest_whole(job.run_dir) + chance.choice((0, 1, 2)), attempt=runs_begun(job) + 1)
+            job.until_step(newest_whole(job.run_dir) + chance.choice((0, 1, 2)))
         time.sleep(chance.uniform(0.0, 1.5))
         kind = chance.choice(("kill", "stop", "kill all", "requeue", "USR1", "torn"))
         began, recorded, phase = time.monotonic(), steps_recorded(job.run_dir), job.status()["phase"] or "import"
@@ -150,11 +150,6 @@ def test_random_faults_in_a_row_lose_nothing_beyond_the_save_interval(
     assert max(lost) <= 2, f"seed {SEED}"
     told = {"seed": SEED, "ranks": RANKS, "lost steps": lost, "seconds": [round(one, 1) for one in seconds], "hit": hit}
     print(json.dumps(told, indent=1))
-
-
-def runs_begun(job: Job) -> int:
-    """How many of the job's starts have come so far that they have claimed the run's folder."""
-    return int(job.status()["attempt"]) if job.run_dir.exists() else 0
 
 
 def befall(job: Job, kind: str, chance: random.Random) -> None:

@@ -16,7 +16,7 @@ def test_asked_to_stop_before_its_limit_it_is_requeued_and_ends_as_if_nothing_ha
     slurm: LocalSlurm, model: Path, problems: Path, unbroken: Path, tmp_path: Path
 ) -> None:
     job = Job(slurm, tiny(model, problems, tmp_path / "run", "megatron.tensor_parallel_size=2"), tmp_path)
-    job.until_step(2, attempt=1)
+    job.until_step(2)
     assert sorted(slurm.processes(job.number)) == [0, 1, 2, 3]
     slurm.run("scancel", "--batch", "--signal=USR1", job.number)
     job.until_attempt_ends(0)
