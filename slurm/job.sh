@@ -295,7 +295,7 @@ has_said_its_end() {
     has_begun_since "$attended_attempt" && [[ $(status_of_run state) =~ ^(finished|stopped|failed)$ ]]
 }
 
-run_and_judge() { # train and sft: the run's folder says how it stands
+run_and_judge() { # train, sft, evaluate: the run's folder says how it stands
     begin "$@"
     local logs
     logs=$(log_folder)
@@ -323,7 +323,7 @@ start_preflight() { # of its own, before anything is submitted
     preflight "${ARGUMENTS[0]:-$PWD}"
 }
 
-start_and_judge() { # evaluate and convert: the exit code says how it ended
+start_and_judge() { # convert: the exit code says how it ended
     begin "$@"
     local big=("${SRUN[@]}" "--output=$(log_folder)/rank_%t.log" "${PROGRAM[@]}" "$command_name" "${ARGUMENTS[@]}")
     if [[ -n $dry_run ]]; then

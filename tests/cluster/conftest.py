@@ -8,8 +8,9 @@ import pytest
 
 from tests.cluster.jobs import unbroken_run
 from tests.cluster.local_slurm import LocalSlurm, missing
-from tests.end_to_end.conftest import make_babbler
-from tests.end_to_end.runs import write_problems
+from tests.end_to_end.conftest import model, problems
+
+__all__ = ["model", "problems", "slurm", "unbroken"]
 
 
 def or_skip() -> None:
@@ -26,16 +27,6 @@ def slurm() -> Iterator[LocalSlurm]:
     or_skip()
     with LocalSlurm(nodes=2) as cluster:
         yield cluster
-
-
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_babbler(tmp_path_factory.mktemp("model") / "babbler")
-
-
-@pytest.fixture(scope="session")
-def problems(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_problems(tmp_path_factory.mktemp("problems") / "problems.jsonl")
 
 
 @pytest.fixture(scope="session")

@@ -47,17 +47,8 @@ def test_settings_that_are_wrong_end_the_job_with_one_message(
 
 
 def test_a_chain_ends_as_soon_as_its_work_is_done(slurm: LocalSlurm, model: Path, tmp_path: Path) -> None:
-    line = [SLURM / "submit.sh", "--chain", "2", *ONE_TASK, "--mem=0", "--cpus-per-task=1", "convert", "info", model]
-    said = subprocess.run(
-        [*map(str, line)],
-        env={**slurm.environment, **job_environment()},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    first, second = said.stdout.split()
+    said = submit(slurm, tmp_path, "--chain", "2", *ONE_TASK, "--mem=0", "convert", "info", str(model))
+    first, second = said.split()
     assert slurm.job(second)["Dependency"].startswith("singleton")
     assert (slurm.wait(first), slurm.wait(second)) == ("COMPLETED", "COMPLETED")
     (log,) = (tmp_path / "logs" / f"prorl-convert-{first}" / "attempt_0").glob("rank_0.log")
@@ -70,16 +61,7 @@ def test_each_seed_of_an_array_has_its_seed_and_folder_and_is_requeued_alone(
 ) -> None:
     """As their plans say; the runs are cancelled before they have done much."""
     settings = tiny(model, problems, tmp_path / "run")
-    said = subprocess.run(
-        [str(SLURM / "submit.sh"), "--seeds", "4-5", *ONE_TASK, "train", *settings],
-        env={**slurm.environment, **job_environment()},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    array = said.stdout.strip()
+    array = submit(slurm, tmp_path, "--seeds", "4-5", *ONE_TASK, "train", *settings).strip()
     slurm.until(lambda: len(list(tmp_path.glob("*.out"))) == 2, 120, lambda: str(slurm.logs()))
     slurm.run("scancel", "--batch", "--signal=USR1", f"{array}_4")
     plans = (tmp_path / "logs").glob
@@ -105,3 +87,17 @@ def test_the_preflight_looks_at_every_task(slurm: LocalSlurm, tmp_path: Path) ->
 
 def batch_output(folder: Path) -> str:
     return "\n".join(path.read_text(errors="replace") for path in folder.glob("*.out"))
+
+
+def submit(slurm: LocalSlurm, folder: Path, *arguments: str) -> str:
+    """What submit.sh says: the numbers of jobs."""
+    done = subprocess.run(
+        [str(SLURM / "submit.sh"), *arguments],
+        env={**slurm.environment, **job_environment()},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
