@@ -108,6 +108,10 @@ ask_to_stop() { # a file, for a signal would reach children of the ranks, too, a
 on_term() {
     ended_by_slurm=1
     say "Slurm ends this job (TERM): preempted, requeued, cancelled, or out of time. The tasks were told, too"
+    if [[ -z ${PRORL_CHAIN:-} ]] && scontrol show job -o "$JOB" | grep -q ' Reason=TimeLimit '; then
+        say "out of time before the run had stopped: requeue number $((ATTEMPT + 1))"
+        scontrol requeue "$JOB" # at once: in KillWait seconds this shell is killed
+    fi
 }
 
 forget_own_stop() { # one that an attempt was killed too soon to obey; that of `prorl stop` is obeyed
@@ -252,6 +256,9 @@ check() { # the settings, on one task: better one message in seconds than one fr
         cat "$plan"
     fi
     run_dir=$(sed -n 's/^folder  *//p' "$plan" | head -n 1)
+    if [[ -z $run_dir ]] || ! mkdir -p "$run_dir"; then
+        finish 2 "run.dir=$run_dir can't be made here: in a container, mount it under the path that it has outside"
+    fi
     device=$(sed -n 's/^device  *\([a-z]*\),.*/\1/p' "$plan" | head -n 1)
 }
 

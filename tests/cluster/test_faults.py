@@ -113,6 +113,17 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True, timeout=20)
 
 
+@pytest.mark.skipif(not FAULTS, reason="waits for Slurm's clock, two minutes: PRORL_FAULTS=20")
+def test_out_of_time_before_it_had_stopped_the_job_comes_back(
+    slurm: LocalSlurm, model: Path, problems: Path, tmp_path: Path
+) -> None:
+    more = ("run.stop_margin_minutes=0", "recipe.stages.tiny_second.steps=1000")
+    job = Job(slurm, tiny(model, problems, tmp_path / "run", *more), tmp_path, options=(*ONE_TASK, "--time=1"))
+    job.until(lambda: slurm.job(job.number)["Restarts"] == "1")
+    slurm.run("scancel", job.number)
+    assert "out of time before the run had stopped" in job.output()
+
+
 # -------------------------------------------------------------------------------------------------------------- random
 
 
