@@ -81,11 +81,17 @@ def said(job: Job, attempt: int, *words: str) -> bool:
     return True
 
 
-def test_a_full_disk_ends_the_job_with_a_line_and_room_lets_it_go_on(
+def test_a_full_disk_is_foreseen_and_ends_the_job_with_a_line_and_room_lets_it_go_on(
     slurm: LocalSlurm, model: Path, problems: Path, tmp_path: Path
 ) -> None:
     with small_disk(tmp_path / "disk", "2m") as disk:
         settings = tiny(model, problems, disk / "run")
+        careful = {"PRORL_PREFLIGHT": "1", "PRORL_FREE_GIB": "1", "PRORL_PREFLIGHT_SECONDS": "200"}
+        foreseen = Job(slurm, settings, tmp_path, options=ONE_TASK, environment={**careful, "PRORL_MAX_FAILURES": "1"})
+        assert foreseen.wait() == "FAILED"
+        assert "failed   free space" in foreseen.output(), foreseen.everything()
+        assert "the preflight failed: see above; 1 failures" in foreseen.output()
+
         job = Job(slurm, settings, tmp_path, options=ONE_TASK)
         assert job.wait() == "FAILED", job.everything()
         assert slurm.job(job.number)["ExitCode"] in ("5:0", "9:0")
