@@ -173,7 +173,7 @@ failed() { # failed CODE WHY...: go on, unless it has failed too often since the
     count=$((count + 1))
     echo "$count $now" >"$ledger"
     if ((count >= limit)); then
-        finish "$code" "$*; $count failures since checkpoint $now, PRORL_MAX_FAILURES=$limit: see docs/cluster.md"
+        finish "$code" "$*; that makes $count since checkpoint $now, and PRORL_MAX_FAILURES=$limit: see docs/cluster.md"
     fi
     local pause=$((${PRORL_BACKOFF_SECONDS:-30} * 2 ** (count - 1)))
     go_on $((pause > 600 ? 600 : pause)) "$code" "$*; failure $count of at most $limit since checkpoint $now"

@@ -53,53 +53,55 @@ def add_topic(topics: Any) -> None:
 def cluster(options: argparse.Namespace) -> int:
     """Check, and on the first rank say what all ranks have found. Returns the exit code."""
     rank, size = rank_from_environment(), world_size_from_environment()
-    folder = existing(options.folder.absolute())
+    meeting = Meeting(existing(options.folder.absolute()), meeting_name(os.environ), size=size)
     with Limit(f"rank {rank} on {socket.gethostname()}", IMPORT_SECONDS, "importing torch") as limit:
         import torch.cuda  # first, so that its time isn't the checks'
 
         device = options.device if options.device != "auto" else _device(torch.cuda.is_available())
         limit.restart(options.seconds)
-        report, everybody = _examine(options, folder, device, limit, rank, size)
-    if rank == 0:
-        print(json.dumps(_as_json(everybody, size), indent=1) if options.json else told(everybody, size))
-    return FAILED if report.failed or len(everybody) < size or any(one.failed for one in everybody.values()) else 0
+        own = _examine(options, device, limit, meeting)
+        if rank != 0:
+            return FAILED if own.failed else 0
+        limit.doing = "waiting for the reports of the other ranks"
+        everybody = {0: own, **_heard(meeting, limit)}
+    print(json.dumps(_as_json(everybody, size), indent=1) if options.json else told(everybody, size))
+    return 0 if len(everybody) == size and all(one.done and not one.failed for one in everybody.values()) else FAILED
 
 
-def _examine(
-    options: argparse.Namespace, folder: Path, device: Literal["cpu", "cuda"], limit: Limit, rank: int, size: int
-) -> tuple[RankReport, dict[int, RankReport]]:
-    """This rank's report, and on the first rank everybody's."""
-    meeting = Meeting(folder, meeting_name(os.environ), size=size)
+def _examine(options: argparse.Namespace, device: Literal["cpu", "cuda"], limit: Limit, meeting: Meeting) -> RankReport:
+    """This rank's report, which it has left for the first one, too."""
     found: list[Finding] = []
+    host = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 
-    def report(*, done: bool = False) -> RankReport:
-        return RankReport(rank, os.environ.get("SLURMD_NODENAME") or socket.gethostname(), tuple(found), done)
+    def report(*, done: bool) -> RankReport:
+        return RankReport(rank_from_environment(), host, tuple(found), done)
 
     try:
-        meeting.leave(report())
+        meeting.leave(report(done=False))
+        for finding in _checks(options, device, limit, meeting):
+            found.append(finding)
+            meeting.leave(report(done=False))
+        meeting.leave(report(done=True))
     except OSError as error:
         advice = "it must be writable on every host (in a container: CONTAINER_MOUNTS)"
-        found.append(Finding("shared folder", "failed", f"{folder}: {error}", advice))
-        return report(done=True), {rank: report(done=True)}
-    for finding in _checks(options, folder, device, limit, meeting):
-        found.append(finding)
-        meeting.leave(report(done=False))
-    meeting.leave(report(done=True))
-    if rank != 0:
-        return report(done=True), {other: report(done=True) for other in range(size)}
-    limit.doing = "waiting for the reports of the other ranks"
-    everybody = meeting.gather(limit.end - SECONDS_TO_TELL / 4, done=True)
-    for other, unfinished in meeting.reports().items():
-        everybody.setdefault(other, unfinished)
+        found.append(Finding("shared folder", "failed", str(error), advice))
+    return report(done=True)
+
+
+def _heard(meeting: Meeting, limit: Limit) -> dict[int, RankReport]:
+    """The reports of all ranks that have come to their end in time, and of others as far as they have come."""
+    whole = meeting.gather(limit.end - SECONDS_TO_TELL / 4, done=True)
+    heard = {**meeting.reports(), **whole}
     meeting.close()
-    return report(done=True), everybody
+    return heard
 
 
 def _checks(
-    options: argparse.Namespace, folder: Path, device: Literal["cpu", "cuda"], limit: Limit, meeting: Meeting
+    options: argparse.Namespace, device: Literal["cpu", "cuda"], limit: Limit, meeting: Meeting
 ) -> Iterator[Finding]:
     limit.doing = "looking at versions"
     yield from check_versions()
+    folder = meeting.folder.parent
     limit.doing = f"looking at {folder}"
     yield check_space(folder, options.free_gib)
     if device == "cuda":

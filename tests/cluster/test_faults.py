@@ -90,13 +90,14 @@ def test_a_full_disk_is_foreseen_and_ends_the_job_with_a_line_and_room_lets_it_g
         foreseen = Job(slurm, settings, tmp_path, options=ONE_TASK, environment={**careful, "PRORL_MAX_FAILURES": "1"})
         assert foreseen.wait() == "FAILED"
         assert "failed   free space" in foreseen.output(), foreseen.everything()
-        assert "the preflight failed: see above; 1 failures" in foreseen.output()
+        assert "the preflight failed: see above; that makes 1 since checkpoint none" in foreseen.output()
 
         job = Job(slurm, settings, tmp_path, options=ONE_TASK)
         assert job.wait() == "FAILED", job.everything()
         assert slurm.job(job.number)["ExitCode"] in ("5:0", "9:0")
         assert slurm.job(job.number)["Restarts"] == "0"  # it would happen again
-        assert "No space left on device" in (job.verdict(0) or ""), job.everything()
+        told = job.verdict(0) or ""  # torch's writer doesn't hand on why a file isn't whole
+        assert "No space left on device" in told or "the disk is probably full" in told, job.everything()
 
         subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True, timeout=20)
         again = Job(slurm, settings, tmp_path, options=ONE_TASK)

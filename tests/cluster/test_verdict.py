@@ -86,7 +86,7 @@ def test_the_third_failure_without_a_new_checkpoint_is_the_last(tmp_path):
         code, line, goes_on = judged(tmp_path, 12)
         seen.append((code, goes_on))
     assert seen == [(12, GOES_ON)] * 4 + [(12, OVER)]
-    assert "3 failures since checkpoint 20" in line
+    assert "that makes 3 since checkpoint 20" in line
 
 
 def test_a_stop_file_of_ones_own_is_forgotten_and_a_persons_is_not(tmp_path):
