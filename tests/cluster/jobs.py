@@ -85,8 +85,9 @@ class Job:
 
     def _lives(self, attempt: int) -> bool:
         """Whether an attempt's main rank is one of the tasks that run now."""
-        process = json.loads((self.run_dir / "attempts" / f"{attempt:04d}" / "process.json").read_text())
-        return process["pid"] in self.slurm.processes(self.number).values()
+        path = self.run_dir / "attempts" / f"{attempt:04d}" / "process.json"
+        pid = json.loads(path.read_text())["pid"] if path.exists() else None
+        return pid in self.slurm.processes(self.number).values()
 
     def until_attempt_ends(self, number: int) -> float:
         """Until the batch script has given its verdict on its attempt `number`, from 0."""
@@ -110,6 +111,11 @@ class Job:
         """kill -9 of every task at once."""
         for pid in self.slurm.processes(self.number).values():
             os.kill(pid, signal.SIGKILL)
+
+    def phase(self) -> str:
+        """What the attempt that runs now does; "import" as long as it has not said so."""
+        now = self.status()
+        return str(now["phase"] or "import") if self._lives(now["attempt"]) else "import"
 
     def status(self) -> dict[str, Any]:
         return status(self.run_dir)
