@@ -20,9 +20,11 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+
+from tests.cluster.own_processes import processes_of, tasks_of
 
 PROGRAMS = ("setpriv", "munged", "munge", "slurmctld", "slurmd", "sbatch", "scontrol", "sinfo")
 ENDS = ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL", "OUT_OF_MEMORY", "DEADLINE")
@@ -162,7 +164,7 @@ class LocalSlurm:
 
     def processes(self, number: str, words: str = "nemo_prorl") -> dict[int, int]:
         """Process ids of a job's tasks by rank: those whose command line has `words`."""
-        return dict(sorted(_tasks(self.root, number, words)))
+        return dict(sorted(tasks_of(self.root, number, words)))
 
     def logs(self) -> str:
         return "\n".join(
@@ -246,7 +248,7 @@ class LocalSlurm:
             daemon.kill()
             daemon.wait(20)
         for _ in range(50):  # slurmstepd, and what it has started
-            left = list(_processes_of(self.root))
+            left = list(processes_of(self.root))
             if not left:
                 break
             for pid in left:
@@ -272,31 +274,3 @@ def _free_ports(count: int) -> int:
                 continue
             return base
     raise AssertionError("no free ports")
-
-
-def _environment_of(pid: int) -> dict[str, str]:
-    try:
-        parts = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:
-        return {}
-    return dict(part.decode(errors="replace").partition("=")[::2] for part in parts)
-
-
-def _processes_of(root: Path) -> Iterator[int]:
-    """Every process that was started with our configuration, but this one."""
-    for entry in Path("/proc").iterdir():
-        is_other = entry.name.isdecimal() and int(entry.name) != os.getpid()
-        if is_other and _environment_of(int(entry.name)).get("SLURM_CONF") == str(root / "slurm.conf"):
-            yield int(entry.name)
-
-
-def _tasks(root: Path, number: str, words: str) -> Iterator[tuple[int, int]]:
-    for pid in _processes_of(root):
-        environment = _environment_of(pid)
-        with suppress(OSError):
-            line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-            name = Path(f"/proc/{parent}/comm").read_text()
-            is_task = environment.get("SLURM_JOB_ID") == number and "SLURM_PROCID" in environment
-            if is_task and name.startswith("slurmstepd") and words in line:
-                yield int(environment["SLURM_PROCID"]), pid
