@@ -25,13 +25,13 @@ PRORL_SLURM=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 PRORL_HOME=$(dirname "$PRORL_SLURM")
 # shellcheck source=slurm/environment.sh
 source "$PRORL_SLURM/environment.sh"
+# shellcheck source=slurm/verdict.sh
+source "$PRORL_SLURM/verdict.sh"
 export PYTHONPATH=$PRORL_HOME${PYTHONPATH:+:$PYTHONPATH} # the code is that of these scripts
 
 ATTEMPT=${SLURM_RESTART_COUNT:-0}
 JOB=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
 JOB=${JOB:-${SLURM_JOB_ID:-}} # one of an array may have the array's own number, which means all of them
-GO_ON=75             # EX_TEMPFAIL: everything is saved, the same command goes on; nemo_prorl/errors.py
-FINAL_CODES=' 2 3 4 5 6 7 8 9 10 ' # it would happen again: a person must look first
 stop_asked='' ended_by_slurm='' run_dir='' device='' dry_run='' attended_attempt=''
 SRUN=()
 
@@ -117,102 +117,6 @@ on_term() {
 
 forget_own_stop() { # one that an attempt was killed too soon to obey; that of `prorl stop` is obeyed
     if grep -qs '^Slurm job ' "$run_dir/STOP"; then rm -f "$run_dir/STOP"; fi
-}
-
-# --------------------------------------------------------------------------------------------------------------- verdict
-
-status_of_run() { # status_of_run KEY: of status.json, which has a key a line
-    sed -n "s/^ \"$1\": \"\{0,1\}\(.*[^\",]\)\"\{0,1\},\{0,1\}\$/\1/p" "$run_dir/status.json" 2>/dev/null | head -n 1
-}
-
-newest_attempt() { # number of the newest folder of <run.dir>/attempts; 0: none
-    local newest
-    newest=$(find "$run_dir/attempts" -maxdepth 1 -name '[0-9]*' -printf '%f\n' 2>/dev/null | sort -n | tail -n 1)
-    echo $((10#${newest:-0}))
-}
-
-finish() { # finish CODE WHY...: the job is over, and so is the chain that it belongs to
-    local code=$1
-    shift
-    say "$*"
-    [[ -n ${PRORL_CHAIN:-} ]] && echo "$code $*" >"$(chain_file)"
-    exit "$code"
-}
-
-chain_file() { echo "${PRORL_LOGS:-$PWD/logs}/chain-$PRORL_CHAIN"; }
-
-go_on() { # go_on SECONDS CODE WHY...: the same command once more, in that many seconds
-    local seconds=$1 code=$2
-    shift 2
-    if [[ -n ${PRORL_CHAIN:-} ]]; then
-        say "$*; the next job of the chain goes on"
-        exit "$code"
-    fi
-    say "$*; requeue number $((ATTEMPT + 1))"
-    trap 'ended_by_slurm=1' TERM # that is how a requeue ends this shell; there is one more thing to say to Slurm
-    if ! scontrol requeue "$JOB"; then
-        say "this cluster doesn't requeue jobs: submit the same line again, or a chain at once (slurm/submit.sh --chain N)"
-        exit $((code == 0 ? GO_ON : code))
-    fi
-    ((seconds > 0)) && scontrol update "JobId=$JOB" "StartTime=now+$seconds"
-    for ((second = 0; second < 120; second++)); do
-        if [[ -n $ended_by_slurm ]]; then break; fi
-        sleep 1 &
-        wait $!
-    done
-    exit "$code"
-}
-
-failed() { # failed CODE WHY...: go on, unless it has failed too often since the last checkpoint
-    local code=$1 limit=${PRORL_MAX_FAILURES:-3} ledger count=0 before=none now=none
-    shift
-    ledger=${PRORL_CHAIN:+$(chain_file).failures}
-    ledger=${ledger:-$(dirname "$(log_folder)")/failures}
-    [[ -n $run_dir ]] && now=$(cat "$run_dir/checkpoints/latest_checkpointed_iteration.txt" 2>/dev/null || echo none)
-    [[ -f $ledger ]] && read -r count before <"$ledger"
-    [[ $now == "$before" ]] || count=0
-    count=$((count + 1))
-    echo "$count $now" >"$ledger"
-    if ((count >= limit)); then
-        finish "$code" "$*; that makes $count since checkpoint $now, and PRORL_MAX_FAILURES=$limit: see docs/cluster.md"
-    fi
-    local pause=$((${PRORL_BACKOFF_SECONDS:-30} * 2 ** (count - 1)))
-    go_on $((pause > 600 ? 600 : pause)) "$code" "$*; failure $count of at most $limit since checkpoint $now"
-}
-
-verdict() { # verdict SRUN_CODE ATTEMPT_BEFORE: what becomes of the job
-    local code=$1 state=none reason=none step=none
-    if has_begun_since "$2"; then
-        state=$(status_of_run state) reason=$(status_of_run reason) step=$(status_of_run step)
-    fi
-    say "srun returned $code; the run says: ${state:-nothing}, step ${step:-none}"
-    case $state in
-    finished) finish 0 "done" ;;
-    stopped)
-        [[ -n $ended_by_slurm ]] && exit "$GO_ON" # Slurm requeues what it has preempted
-        if [[ -z $stop_asked && ! $reason =~ SLURM_JOB_END_TIME|run.max_hours|SIGTERM|SIGUSR1 ]]; then
-            finish 0 "a person has stopped it ($reason): submit the same line again to go on"
-        fi
-        go_on 0 0 "stopped and saved after step $step"
-        ;;
-    failed) code=$(status_of_run exit_code) ;;
-    *)
-        reason=$(cat "$(log_folder)"/rank_*.log 2>/dev/null | grep '^prorl: .*Error' | tail -n 1)
-        reason=${reason:-"it did not say how it ended: killed, or it never came to its start"}
-        ;;
-    esac
-    [[ -n $ended_by_slurm ]] && exit 143
-    [[ $FINAL_CODES == *" $code "* ]] && finish "$code" "failed (exit code $code): $reason"
-    failed $((code == 0 ? 1 : code)) "failed (exit code $code): $reason"
-}
-
-verdict_by_code() { # verdict_by_code SRUN_CODE: of a command that keeps no status.json
-    local code=$1
-    ((code == 0)) && finish 0 "done"
-    [[ -n $ended_by_slurm ]] && exit 143
-    ((code == GO_ON)) && go_on 0 0 "stopped and saved"
-    [[ $FINAL_CODES == *" $code "* ]] && finish "$code" "failed (exit code $code)"
-    failed "$code" "failed (exit code $code)"
 }
 
 # --------------------------------------------------------------------------------------------------------------- the job

@@ -84,7 +84,7 @@ def test_a_sites_own_file_is_read_first(tmp_path):
 
 
 def test_the_scripts_and_the_trainer_agree_on_what_is_not_started_again():
-    said = re.search(r"^FINAL_CODES='([\d ]*)'", (SLURM / "job.sh").read_text(), re.MULTILINE)
+    said = re.search(r"^FINAL_CODES='([\d ]*)'", (SLURM / "verdict.sh").read_text(), re.MULTILINE)
     assert said is not None
     assert {int(code) for code in said[1].split()} == FINAL_CODES
 
