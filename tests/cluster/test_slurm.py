@@ -62,7 +62,7 @@ def test_each_seed_of_an_array_has_its_seed_and_folder_and_is_requeued_alone(
     """As their plans say; the runs are cancelled before they have done much."""
     settings = tiny(model, problems, tmp_path / "run")
     array = submit(slurm, tmp_path, "--seeds", "4-5", *ONE_TASK, "train", *settings).strip()
-    slurm.until(lambda: len(list(tmp_path.glob("*.out"))) == 2, 120, lambda: str(slurm.logs()))
+    slurm.until(lambda: batch_output(tmp_path).count("train on") == 2, 300, lambda: batch_output(tmp_path))
     slurm.run("scancel", "--batch", "--signal=USR1", f"{array}_4")
     plans = (tmp_path / "logs").glob
     slurm.until(lambda: len(list(plans("*/plan.txt"))) == 2, 300, lambda: batch_output(tmp_path))
