@@ -3,8 +3,9 @@
 #
 #   make quickstart   a tiny model through cold start, ProRL, export and report, in minutes on two cores
 #   make test         every test that needs no GPU
-#   make check        lint, format, types, scripts, house rules
+#   make check        lint, format, types, scripts, house rules, and the documentation built strictly
 #   make format       mend what ruff can mend
+#   make docs         the documentation as a site: build/site/index.html
 #   make bench        what a step costs beside TRL's, and more: see docs/benchmarks.md
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
@@ -26,7 +27,7 @@ TORCH_INDEX ?= $(shell [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/d
 	&& $(PYTHON) -c "from urllib.request import urlopen; urlopen('$(CPU_INDEX)/torch/', timeout=10)" 2>/dev/null \
 	&& echo --extra-index-url $(CPU_INDEX))
 
-.PHONY: quickstart test check format bench
+.PHONY: quickstart test check format docs bench
 .DEFAULT_GOAL := test
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -51,7 +52,11 @@ check: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/shellcheck --external-sources slurm/*.sh slurm/*.sbatch .ci/run
 	$(BIN)/hadolint Dockerfile
+	$(BIN)/python -m docs.build
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) tests/house
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/python -m docs.build
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix --show-fixes .

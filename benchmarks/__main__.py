@@ -21,11 +21,14 @@ BENCHMARKS = {
     "costs": "benchmarks.costs:COSTS",  # of rows by their length, for sharing them out
     "levers": "benchmarks.levers:LEVERS",  # what trades memory for time
     "scaling": "benchmarks.scaling:SCALING",  # with tokens, vocabulary, group size, ranks
+    "refit": "benchmarks.refit:REFIT",  # a rollout engine from a model that ranks share
     "converters": "benchmarks.converters:CONVERTERS",  # against cp
+    "gpu": "benchmarks.gpu:GPU",  # what one GPU reaches: MFU, FP8 over bf16, logprobs, memory
 }
 
 
-ASKED_FOR = ("costs", "scaling")  # measured only when named: the others together take about a quarter of an hour
+# Measured only when named: the others together take about a quarter of an hour, and one of these needs a GPU.
+ASKED_FOR = ("costs", "gpu", "scaling")
 
 
 def main() -> None:

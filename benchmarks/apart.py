@@ -16,13 +16,19 @@ from benchmarks.measure import forget_peak, give_back_freed, now, peak_bytes, re
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def apart(function: Callable[..., dict[str, float]], *, threads: int = 1, **arguments: Any) -> dict[str, float]:
+def apart(
+    function: Callable[..., dict[str, float]], *, threads: int = 1, cuda: bool = False, **arguments: Any
+) -> dict[str, float]:
     """What `function` returns, run with JSON `arguments` in a new process of so many torch threads.
+
+    Without `cuda` the process sees no GPU.
 
     Raises:
         RuntimeError: the process fails; with its last words.
     """
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
+    if not cuda:
+        environment["CUDA_VISIBLE_DEVICES"] = ""
     command = [sys.executable, "-m", "benchmarks.apart", f"{function.__module__}:{function.__qualname__}"]
     done = subprocess.run(
         [*command, json.dumps(arguments)], capture_output=True, text=True, cwd=ROOT, env=environment, check=False

@@ -8,13 +8,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "transformers", "megatron-core", "numpy", "safetensors")
+PACKAGES = ("torch", "transformers", "megatron-core", "transformer-engine", "numpy", "safetensors")
 
 
 def machine() -> dict[str, Any]:
     """Processor, memory, software, and how busy it was at this moment."""
     return {
         "cpu": _cpu_model(),
+        "gpu": _gpu(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -26,11 +27,19 @@ def machine() -> dict[str, Any]:
 
 def in_a_line(described: dict[str, Any]) -> str:
     """`machine()` as people read it."""
+    gpu = f"{described['gpu']}; " if described.get("gpu") else ""
     return (
-        f"{described['cpu']}, {described['cores']} cores, {described['memory_gib']} GiB; "
+        f"{gpu}{described['cpu']}, {described['cores']} cores, {described['memory_gib']} GiB; "
         f"torch {described['versions']['torch']}, transformers {described['versions']['transformers']}; "
         f"load {described['load_average_1_minute']}"
     )
+
+
+def _gpu() -> str | None:
+    """The first GPU's name, None where torch sees none."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 
 
 def _cpu_model() -> str:

@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import NamedTuple
 
@@ -23,34 +24,72 @@ examples:
       megatron.tensor_parallel_size=2
   prorl sft sft=jsonl sft.source.path=FILE model.path=FOLDER
   prorl data prepare only=[reasoning_gym]             the paper's sources as files; also: inspect, validate
+  prorl evaluate MODEL benchmarks=math run.dir=evaluations/final
+  prorl analyze evaluations/base evaluations/final --output analysis
   prorl verify responses.jsonl --output rewards.jsonl
   prorl stop runs/first                               a live run saves and ends; the same command goes on
   prorl doctor sandbox                                whether programs of a model can be run here
+  prorl settings megatron                             every key: type, default, range, meaning
 
 `prorl COMMAND --help` says more. Errors are explained in a sentence; PRORL_TRACEBACK=1 shows where they come from."""
 
 SETTINGS = """\
 Settings are KEY=VALUE. A group's name chooses one of its YAML files (recipe=tiny, loss=grpo); a dotted path sets one
-value (optimizer.lr=1e-6, recipe.stages.run1.kl_weight=0). All keys, their defaults and their meaning stand in
-nemo_prorl/config/schema.py, all choices in conf/. Files of your own: hydra.searchpath=[FOLDER]."""
+value (optimizer.lr=1e-6, recipe.stages.run1.kl_weight=0). `prorl settings` lists all keys with their defaults, ranges
+and meaning, conf/ has all choices. Files of your own: hydra.searchpath=[FOLDER]."""
+
+
+TRAIN_EXAMPLES = """\
+examples:
+  prorl train recipe=tiny model.path=FOLDER --dry-run           the plan: stages, updates, memory; builds nothing
+  prorl train recipe=tiny model.path=FOLDER run.dir=runs/first  a few steps; again: it goes on where it stopped
+  prorl train recipe=prorl data=prorl data.folder=DATA model.path=FOLDER megatron=gpu --dry-run --world-size 32
+  torchrun --nproc-per-node 2 -m nemo_prorl train recipe=tiny model.path=FOLDER megatron.tensor_parallel_size=2
+
+Exit codes: 0 done; 75 asked to stop, the same command goes on; 2 to 10 see docs/runs.md; 130 Ctrl-C twice."""
+
+SFT_EXAMPLES = """\
+examples:
+  prorl sft sft=jsonl sft.source.path=FILE model.path=FOLDER --dry-run
+  prorl sft sft=jsonl sft.source.path=FILE model.path=FOLDER run.dir=runs/cold optimizer.lr=1e-5
+
+A line of FILE is {"messages": [{"role": "user", "content": "..."}], "response": "..."}. Exit codes: as prorl train."""
+
+EVALUATE_EXAMPLES = """\
+examples:
+  prorl evaluate MODEL benchmarks=math run.dir=evaluations/final --dry-run
+  prorl evaluate MODEL_OR_CHECKPOINT benchmarks=paper run.dir=evaluations/final    again: it goes on where it stopped
+
+Exit codes: as prorl train."""
 
 
 class Command(NamedTuple):
-    """`module` has run(arguments, *, dry_run) -> exit code. `settings`: it takes Hydra overrides, not options."""
+    """`module` has run(arguments, *, dry_run) -> exit code, and parser() with its options and examples.
+
+    `settings`: it takes Hydra overrides in their place, and its examples stand here.
+    """
 
     module: str
     summary: str
     settings: bool = False
+    examples: str = ""
 
 
 COMMANDS = {
-    "train": Command("nemo_prorl.commands.train", "prolonged reinforcement learning", settings=True),
-    "sft": Command("nemo_prorl.commands.sft", "a cold start on demonstrations", settings=True),
+    "train": Command("nemo_prorl.commands.train", "prolonged reinforcement learning", True, TRAIN_EXAMPLES),
+    "sft": Command("nemo_prorl.commands.sft", "a cold start on demonstrations", True, SFT_EXAMPLES),
+    "evaluate": Command(
+        "nemo_prorl.commands.evaluate", "a model's answers to benchmarks, stored and scored", True, EVALUATE_EXAMPLES
+    ),
+    "analyze": Command(
+        "nemo_prorl.commands.analyze", "where the boundary of reasoning moved, from base to final model"
+    ),
     "data": Command("nemo_prorl.commands.data", "problems to train on: prepare, inspect, validate"),
     "convert": Command("nemo_prorl.commands.convert", "between Hugging Face folders and Megatron checkpoints"),
     "verify": Command("nemo_prorl.commands.verify", "rewards for responses that are in a file"),
     "stop": Command("nemo_prorl.commands.stop", "have a live run save and end, to be resumed"),
     "reset": Command("nemo_prorl.commands.reset", "have a live run reset reference and optimizer"),
+    "settings": Command("nemo_prorl.commands.settings", "every key: type, default, range, meaning"),
     "doctor": Command("nemo_prorl.commands.doctor", "what this host allows of what a run needs"),
     "quickstart": Command("nemo_prorl.commands.quickstart", "a tiny model, cold start, ProRL, export and a report"),
 }
@@ -60,6 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, that of the error's class (see errors.py), or 130 after Ctrl-C."""
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # so that "my_module:MyVerifier" is found beside where one works
+    if "_ARGCOMPLETE" in os.environ:
+        complete()
     options, rest = _parser().parse_known_args(sys.argv[1:] if arguments is None else arguments)
     command = COMMANDS[options.command]
     if command.settings:
@@ -86,6 +127,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
+def complete() -> None:
+    """Answer a shell that asks how the line it is given may go on, and end."""
+    from nemo_prorl.commands.completion import answer
+
+    answer(_parser(), COMMANDS)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="prorl",
@@ -102,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
             name,
             help=command.summary,
             description=f"{command.summary[0].upper()}{command.summary[1:]}.",
-            epilog=SETTINGS,
+            epilog=f"{command.examples}\n\n{SETTINGS}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
             add_help=command.settings,
             allow_abbrev=False,
@@ -146,9 +194,9 @@ def _explain(error: ProRLError) -> None:
         return  # every rank reads the same settings, so rank 0 has said it
     if os.environ.get("PRORL_TRACEBACK", "0") not in ("", "0"):
         traceback.print_exception(error)
-    if isinstance(error, Stopped):
-        if rank == 0:
-            print(f"prorl: {error}", file=sys.stderr)
+    if isinstance(error, Stopped) and rank != 0:
         return
     where = f" (rank {rank})" if rank else ""
-    print(f"prorl: {type(error).__name__}{where}: {error}", file=sys.stderr)
+    said = str(error) if isinstance(error, Stopped) else f"{type(error).__name__}{where}: {error}"
+    with suppress(OSError):  # it may go to a file on the disk that is full
+        print(f"prorl: {said}", file=sys.stderr)

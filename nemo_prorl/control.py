@@ -20,6 +20,7 @@ from types import FrameType, TracebackType
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from nemo_prorl.errors import ConfigError, Stopped
+from nemo_prorl.pulse import PULSE
 from nemo_prorl.reset_requests import ResetRequest, ResetRequests
 from nemo_prorl.world import World
 
@@ -78,10 +79,9 @@ class StopRequests:
     def __init__(self, run_dir: Path, signals: StopSignals, time_is_up: StopReason = never) -> None:
         self._file, self._signals, self._time_is_up = run_dir / STOP_FILE, signals, time_is_up
         self._next_look, self._found = 0.0, False
-        self.times_asked = 0  # each time something has been done, so it tells whether this rank gets on
 
     def __call__(self) -> str | None:
-        self.times_asked += 1
+        PULSE.beat()  # a completion is there
         return self._signals.asked or self._said_in_file() or self._time_is_up()
 
     def _said_in_file(self) -> str | None:
@@ -123,7 +123,7 @@ def time_limit(
     return reason
 
 
-def until_asked(items: Iterator[T], reason: StopReason) -> Iterator[T]:
+def until_asked(items: Iterator[T], reason: StopReason) -> Generator[T, None, None]:
     """`items`, closed as soon as this rank is asked to stop.
 
     Raises:
@@ -177,6 +177,11 @@ class RunControl:
         reasons = [reason for reason in self._world.gather(self.stop_reason()) if reason is not None]
         if reasons:
             raise Stopped(reasons[0])
+
+    def pass_on(self, stop: Stopped) -> None:
+        """Not collective: have ranks that meet others seldom learn in a second that this one is asked to stop."""
+        with suppress(OSError):
+            (self._run_dir / STOP_FILE).write_text(str(stop), encoding="utf-8")
 
     def stop_is_done(self) -> None:
         """Everything is saved: the stop file goes, so that the next start goes on."""

@@ -60,7 +60,7 @@ class Saver:
                 f"{most} of this recipe; choose another run.dir, or give the stage as many"
             )
         for name, part in self._remembering.items():
-            if part is not None and name not in but and name in saved and saved[name] is not None:
+            if part is not None and name not in but and saved.get(name) is not None:
                 part.load_state_dict(saved[name])
         for change in changed:
             self._progress.say(f"since the checkpoint this has changed: {change}")

@@ -9,7 +9,7 @@ from nemo_prorl.actor.interface import PolicyActor
 from nemo_prorl.actor.phases import training_phase
 from nemo_prorl.cadence import Cadence
 from nemo_prorl.config.identity import RunIdentity
-from nemo_prorl.control import RunControl, undone_when_stopped
+from nemo_prorl.control import Cursor, RunControl, undone_when_stopped
 from nemo_prorl.data.batch import RolloutBatch
 from nemo_prorl.data.mixture import Mixture
 from nemo_prorl.engine_guard import EngineGuard
@@ -17,6 +17,7 @@ from nemo_prorl.errors import CheckpointError, EngineFailedError, Stopped, Train
 from nemo_prorl.evaluation.interface import Validator
 from nemo_prorl.recipe import Recipe, Stage, first_reason
 from nemo_prorl.rollout.collector import Collector
+from nemo_prorl.rollout.gate import MismatchGate
 from nemo_prorl.rollout.step_rewards import StepRewards, shape_group
 from nemo_prorl.run_state import WATCHED, Best, RunState
 from nemo_prorl.saver import Saver
@@ -44,6 +45,7 @@ class ProRLTrainer:
         updates: UpdateGuard,
         engine: EngineGuard,
         collector: Collector,
+        gate: MismatchGate,
         mixture: Mixture,
         rewards: StepRewards,
         validator: Validator | None,
@@ -60,10 +62,16 @@ class ProRLTrainer:
         self.actor, self.updates, self.engine, self.world = actor, updates, engine, world
         self.collector, self.mixture, self.recipe, self.cadence = collector, mixture, recipe, cadence
         self.rewards, self.watch, self.control, self.metrics = rewards, watch, control, metrics
-        self.validator, self.progress, self.export_to = validator, progress, export_to
+        self.validator, self.gate, self.progress, self.export_to = validator, gate, progress, export_to
         self.timer = Timer(progress.phase)
         self.state = RunState.at_start(recipe)
-        remembering = {"mixture": mixture, "validation": validator, "alarms": watch, "updates": updates}
+        remembering: dict[str, Cursor | None] = {
+            "mixture": mixture,
+            "surplus": collector,
+            "validation": validator,
+            "alarms": watch,
+            "updates": updates,
+        }
         self.saver = Saver(actor, identity, remembering, progress, self.timer)
 
     # -- the story ---------------------------------------------------------------------------------------------------
@@ -77,6 +85,9 @@ class ProRLTrainer:
         """
         self.resume()
         try:
+            if not self.is_over:
+                with self.timer("gate"):
+                    self.gate.at_start(self.stage, self.state.step)
             self.finish_step()
             while not self.is_over:
                 self.control.stop_if_asked()
@@ -119,14 +130,15 @@ class ProRLTrainer:
 
     def train_step(self, stage: Stage) -> StepMetrics:
         """One step of ProRL: sample until enough groups teach, then a few updates on them (paper, section 2)."""
-        metrics = StepMetrics()
+        with self.timer("gate"):
+            metrics = StepMetrics().add(self.gate.look(stage, self.state.step))
         with self.timer("rollout"):
             collected = self.engine.sample(lambda: self.collector.collect(stage, self.state.step))
         metrics.add(collected.metrics)
         if not collected.groups:
             return metrics.add({"rollout/step_left_out": 1.0})
         shaped = self.rewards.shaped(collected.groups, stage, self.state.step)
-        batch = RolloutBatch.from_groups(shaped.groups, stage.sampling.temperature)
+        batch = RolloutBatch.from_groups(shaped.groups, stage.sampling.temperature, collected.updates)
         batch = batch.with_(advantages=self.rewards.advantages(batch.rewards_GN))
         with self.timer("logprobs"):
             if collected.updates > 1:  # a step's only update compares the policy with itself
@@ -136,7 +148,7 @@ class ProRLTrainer:
             if self.cadence.base_is_measured(self.state.step):
                 batch = batch.with_(base_logprobs=self.actor.get_base_policy_logprobs(batch))
         with self.timer("update"), training_phase(self.actor):
-            for minibatch in batch.split(collected.updates):
+            for minibatch in batch.split():
                 self.actor.prepare_for_training_step()
                 _, update = self.actor.get_loss_and_metrics(minibatch, forward_only=False)
                 self.actor.finish_training_step()
@@ -179,6 +191,7 @@ class ProRLTrainer:
             if self.stage.resets.to == "best" and (best := self.return_to_best()):
                 event |= {"reset/best_step": best.step, "reset/best_score": best.score}
                 what += f" to the best policy, of step {best.step}"
+                self.collector.forget_surplus()
             if self.stage.resets.reference:
                 self.actor.reset_reference()
             if self.stage.resets.optimizer:
@@ -262,9 +275,10 @@ class ProRLTrainer:
             TrainingError: there is none, or the run came back to this one too often.
         """
         step = self.state.step + 1
-        restored = self.saver.restore(self.recipe, but=("mixture", "updates"))
+        restored = self.saver.restore(self.recipe, but=("mixture", "surplus", "updates"))
         if restored is None:
             raise TrainingError(f"step {step}: {reason}; there is no checkpoint to go back to. {ADVICE}")
+        self.collector.forget_surplus()
         self.updates.rewound(restored.step)
         self.stand_at(restored)
         note = f"in step {step} {reason}; went back to the checkpoint of step {restored.step}, and on with other data"

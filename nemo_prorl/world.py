@@ -7,6 +7,7 @@ over data-parallel ranks (`data_rank` of `data_size`): ranks of one tensor x pip
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -28,6 +29,24 @@ def local_rank_from_environment(environment: Mapping[str, str] = os.environ) -> 
 def world_size_from_environment(environment: Mapping[str, str] = os.environ) -> int:
     """Ranks of this run as torchrun or srun tells them; 1 without either."""
     return int(environment.get("WORLD_SIZE") or environment.get("SLURM_NTASKS") or 1)
+
+
+def ranks_have_met() -> bool:
+    """Whether all ranks have come together in torch's process group; says so without loading torch."""
+    is_initialized = getattr(sys.modules.get("torch.distributed"), "is_initialized", None)
+    return is_initialized is not None and bool(is_initialized())
+
+
+class Exchange(Protocol):
+    """A collective under way, while this rank does something else."""
+
+    def is_done(self) -> bool:
+        """Whether every rank has come to it."""
+        ...
+
+    def result(self) -> list[int]:
+        """What came of it, the same on every rank; waits until it is done."""
+        ...
 
 
 class World(Protocol):
@@ -53,6 +72,13 @@ class World(Protocol):
 
     def share_out(self, held: Mapping[int, T], wanted: Sequence[int]) -> list[T]:
         """Items by key: this rank gives the ones it holds and gets those it wants, in the order of `wanted`."""
+        ...
+
+    def begin_maximum(self, values: Sequence[int]) -> Exchange:
+        """Begin to take the largest of every rank's `values`, place by place; equally many on every rank.
+
+        Until its result is known on a rank, that rank begins nothing else that is collective.
+        """
         ...
 
     def barrier(self) -> None:
@@ -106,6 +132,9 @@ class LocalWorld:
     def share_out(self, held: Mapping[int, T], wanted: Sequence[int]) -> list[T]:
         return [_item(held, key) for key in wanted]
 
+    def begin_maximum(self, values: Sequence[int]) -> Exchange:
+        return _Known(list(values))
+
     def barrier(self) -> None:
         pass
 
@@ -142,8 +171,43 @@ class TorchWorld:
             everything.update(part)
         return [_item(everything, key) for key in wanted]
 
+    def begin_maximum(self, values: Sequence[int]) -> Exchange:
+        import torch
+
+        tensor = torch.tensor(values, dtype=torch.int32)
+        work = self._dist.all_reduce(tensor, op=self._dist.ReduceOp.MAX, group=self.group, async_op=True)
+        return _Reducing(work, tensor)
+
     def barrier(self) -> None:
         self._dist.barrier(group=self.group)
+
+
+class _Known:
+    """An exchange with nobody."""
+
+    def __init__(self, values: list[int]) -> None:
+        self._values = values
+
+    def is_done(self) -> bool:
+        return True
+
+    def result(self) -> list[int]:
+        return self._values
+
+
+class _Reducing:
+    """An all-reduce of torch.distributed, into `tensor`."""
+
+    def __init__(self, work: Any, tensor: Any) -> None:
+        self._work, self._tensor = work, tensor
+
+    def is_done(self) -> bool:
+        return bool(self._work.is_completed())
+
+    def result(self) -> list[int]:
+        self._work.wait()
+        values: list[int] = self._tensor.tolist()
+        return values
 
 
 def _item(items: Mapping[int, T], key: int) -> T:

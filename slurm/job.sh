@@ -32,7 +32,7 @@ export PYTHONPATH=$PRORL_HOME${PYTHONPATH:+:$PYTHONPATH} # the code is that of t
 ATTEMPT=${SLURM_RESTART_COUNT:-0}
 JOB=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
 JOB=${JOB:-${SLURM_JOB_ID:-}} # one of an array may have the array's own number, which means all of them
-stop_asked=${stop_asked:-} ended_by_slurm='' run_dir='' device='' dry_run='' attended_attempt=''
+stop_asked=${stop_asked:-} ended_by_slurm='' run_dir='' device='' dry_run='' attended_attempt='' checkpoint_before=''
 SRUN=()
 
 say() { echo "[job ${SLURM_JOB_ID:-none} attempt $ATTEMPT $(date '+%F %T')] $*"; }
@@ -219,8 +219,8 @@ run_and_judge() { # train, sft, evaluate: the run's folder says how it stands
     check
     pass_preflight
     forget_own_stop
-    [[ -n $stop_asked ]] && go_on 0 0 "asked to stop before the run began"
-    attended_attempt=$(newest_attempt)
+    attended_attempt=$(newest_attempt) checkpoint_before=$(newest_checkpoint)
+    [[ -n $stop_asked ]] && stopped "asked to stop before the run began"
     "${big[@]}" &
     attend $!
     verdict $? "$attended_attempt"

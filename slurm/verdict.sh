@@ -47,12 +47,23 @@ go_on() { # go_on SECONDS CODE WHY...: the same command once more, in that many 
     exit "$code"
 }
 
+newest_checkpoint() { # its step, or none
+    cat "${run_dir:-.}/checkpoints/latest_checkpointed_iteration.txt" 2>/dev/null || echo none
+}
+
+stopped() { # stopped WHY...: go on at once; but a job that is stopped again and again before it has done anything fails
+    if [[ $(newest_checkpoint) == "$checkpoint_before" ]]; then
+        failed "$GO_ON" "$*, without having come to a new checkpoint"
+    fi
+    go_on 0 0 "$*"
+}
+
 failed() { # failed CODE WHY...: go on, unless it has failed too often since the last checkpoint
     local code=$1 limit=${PRORL_MAX_FAILURES:-3} ledger count=0 before=none now=none
     shift
     ledger=${PRORL_CHAIN:+$(chain_file).failures}
     ledger=${ledger:-$(dirname "$(log_folder)")/failures}
-    [[ -n $run_dir ]] && now=$(cat "$run_dir/checkpoints/latest_checkpointed_iteration.txt" 2>/dev/null || echo none)
+    [[ -n $run_dir ]] && now=$(newest_checkpoint)
     [[ -f $ledger ]] && read -r count before <"$ledger"
     [[ $now == "$before" ]] || count=0
     count=$((count + 1))
@@ -77,7 +88,7 @@ verdict() { # verdict SRUN_CODE ATTEMPT_BEFORE: what becomes of the job
         if [[ -z $stop_asked && ! $reason =~ SLURM_JOB_END_TIME|run.max_hours|SIGTERM|SIGUSR1 ]]; then
             finish 0 "a person has stopped it ($reason): submit the same line again to go on"
         fi
-        go_on 0 0 "stopped and saved after step $step"
+        stopped "stopped and saved after step $step"
         ;;
     failed) code=$(status_of_run exit_code) ;;
     *)

@@ -66,7 +66,7 @@ def run_ranks(
         finally:
             for rank in ranks:
                 rank.kill()
-                rank.join()
+                rank.join(30)
         if failed is not None:
             raise RankFailed(f"rank {failed} of {count} failed\n" + "\n".join(map(_log_of, paths)))
         return [torch.load(path.with_suffix(".result"), weights_only=False) for path in paths]

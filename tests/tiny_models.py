@@ -30,11 +30,13 @@ def tiny_hf_folder(
     head_dim: int | None = None,
     vocabulary_size: int | None = None,
     seed: int = 0,
+    scale: float = 0.05,
     **config: Any,
 ) -> Path:
     """A float32 model with its tokenizer in the folder `path`. `vocabulary_size` None: the tokenizer's 279.
 
-    Norms and biases are random too, so that a swapped or forgotten one shows. `config` goes to the family's config.
+    Norms and biases are random too, so that a swapped or forgotten one shows. `scale`: the spread of all of them; with
+    more, the model is surer of what it says. `config` goes to the family's config.
     """
     tokenizer = make_tokenizer()
     config_class, model_class = FAMILIES[family]
@@ -62,7 +64,7 @@ def tiny_hf_folder(
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 center = 1.0 if "norm" in name else 0.0
-                parameter.copy_(center + 0.05 * torch.randn_like(parameter))
+                parameter.copy_(center + scale * torch.randn_like(parameter))
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
     return Path(path)

@@ -78,7 +78,7 @@ class MegatronActor(PolicyActor):
 
     def get_inference_log_probs(self, batch: AnyBatch) -> Tensor:
         batch = _as_batch(batch)
-        rows = TokenRows(batch.tokens_BS, batch.lengths_B, batch.prompt_lengths_B)
+        rows = TokenRows(batch.tokens_BS, batch.lengths_B, batch.prompt_lengths_B, batch.updates)
         return self._schedule.score(rows, batch.temperature).logprobs_BT.cpu()
 
     def get_init_policy_logprobs(self, batch: AnyBatch) -> Tensor:
@@ -188,5 +188,6 @@ class _LossOfRows:
             sampler_logprobs_BT=rows_if_known(self._batch.sampler_logprobs_BT),
             mask_BT=rows(self._batch.response_mask_BT),
             base_logprobs_BT=rows_if_known(self._batch.base_logprobs_BT),
+            fresh_rows_B=None if self._batch.fresh_B is None else self._batch.fresh_B[indices].to(device),
             rows_of_domain=dict(zip(DOMAINS, self._domains_DB[:, indices].to(device), strict=True)),
         )

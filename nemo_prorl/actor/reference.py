@@ -22,7 +22,7 @@ class ReferencePolicy:
     def logprobs(self, batch: RolloutBatch) -> Tensor:
         """[B, T] float32, at the batch's temperature."""
         with self.snapshot.in_place():
-            rows = TokenRows(batch.tokens_BS, batch.lengths_B, batch.prompt_lengths_B)
+            rows = TokenRows(batch.tokens_BS, batch.lengths_B, batch.prompt_lengths_B, batch.updates)
             return self._schedule.score(rows, batch.temperature).logprobs_BT.cpu()
 
     def reset_to_policy(self) -> None:

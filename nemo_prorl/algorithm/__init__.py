@@ -82,9 +82,24 @@ INDEX = (
         "tests/algorithm/test_reduction.py::test_three_ways_to_weigh_the_same_tokens",
     ),
     (
-        "sampler correction: min(exp(old - sampler), C)",
-        "nemo_prorl.algorithm.correction:truncated_importance",
+        "sampler correction, token TIS: min(w, C), w = exp(old - sampler)",
+        "nemo_prorl.algorithm.correction:token_tis",
         "tests/algorithm/test_correction.py::test_weights_repair_the_sampler_and_are_truncated",
+    ),
+    (
+        "sampler correction, two-sided (icepop): w where low <= w <= high, else 0",
+        "nemo_prorl.algorithm.correction:icepop",
+        "tests/algorithm/test_correction.py::test_icepop_leaves_out_tokens_beyond_either_bound",
+    ),
+    (
+        "sampler correction, sequence mask: w where low <= exp(mean log w) <= high, else 0 for the whole response",
+        "nemo_prorl.algorithm.correction:sequence_mask",
+        "tests/algorithm/test_correction.py::test_a_sequence_is_kept_or_dropped_whole_by_its_geometric_mean",
+    ),
+    (
+        "token mult. prob. error: mean of exp |trainer's - sampler's logprob| (NeMo-RL)",
+        "nemo_prorl.algorithm.mismatch:sampler_mismatch",
+        "tests/algorithm/test_mismatch.py::test_the_mismatch_with_the_sampler_by_hand",
     ),
     (
         "reference reset (section 2.3.1), every k steps",

@@ -105,31 +105,3 @@ def _of_domain(name: str, domain: str) -> str:
     """
     place, _, last = name.rpartition("/")
     return f"{place}/{domain}/{last}"
-
-
-@torch.no_grad()
-def sampler_mismatch(old_logp_BT: Tensor, sampler_logp_BT: Tensor, mask_BT: Tensor) -> dict[str, Metric]:
-    """How far the trainer's logprobs are from the sampler's, of the same weights and tokens: a health check.
-
-    multiplicative_error is the mean of exp(|old - sampler|): healthy below 1.02, alarming above 1.05 (NeMo-RL).
-    sequence_error_max is, of the worst response, exp of the mean |old - sampler|.
-    """
-    gap_BT = torch.where(mask_BT, (old_logp_BT - sampler_logp_BT).abs(), 0.0)
-    gap_B = gap_BT.sum(dim=1) / mask_BT.sum(dim=1).clamp(min=1)
-    probability_gap_BT = (old_logp_BT.exp() - sampler_logp_BT.exp()).abs()
-    return {
-        "policy/sampler_probability_difference": token_mean(probability_gap_BT, mask_BT),
-        "policy/sampler_multiplicative_error": token_mean(probability_ratio(gap_BT), mask_BT),
-        "policy/sampler_sequence_error_max": largest(probability_ratio(gap_B), mask_BT.any(dim=1)),
-        "policy/sampler_logprob_difference_max": largest(gap_BT, mask_BT),
-        "policy/sampler_kl": token_mean(k3(sampler_logp_BT, old_logp_BT), mask_BT),
-    }
-
-
-@torch.no_grad()
-def correction_weights(weight_BT: Tensor, mask_BT: Tensor, max_weight: float) -> dict[str, Metric]:
-    """What the sampler correction did: mean weight (healthy: near 1) and share of truncated tokens."""
-    return {
-        "policy/correction_weight": token_mean(weight_BT, mask_BT),
-        "policy/correction_clipped_fraction": token_mean((weight_BT >= max_weight).float(), mask_BT),
-    }

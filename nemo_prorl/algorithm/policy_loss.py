@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from nemo_prorl.algorithm import diagnostics
-from nemo_prorl.algorithm.correction import truncated_importance
+from nemo_prorl.algorithm.correction import Correction, correction_weights, sampling_ratio
 from nemo_prorl.algorithm.kl import Estimator, kl_penalty
+from nemo_prorl.algorithm.mismatch import sampler_mismatch, staleness
 from nemo_prorl.algorithm.objective import Objective, clip_bounds
 from nemo_prorl.algorithm.reduction import Aggregation, Mean, Metric, masked, token_mean
 from nemo_prorl.errors import ShapeError, TrainingError
@@ -27,7 +28,7 @@ class PolicyLoss:
     aggregation            how tokens become one number; the surrogate and the KL are reduced alike
     kl_weight              beta; 0 leaves the KL out of the loss (with a reference it is still measured)
     kl_value, kl_gradient  estimators, see `kl_penalty`
-    correction_max_weight  truncation of the weights policy/sampler; None: no correction
+    correction             weights of the surrogate by policy/sampler, its knobs bound; None: no correction
     """
 
     objective: Objective
@@ -35,7 +36,7 @@ class PolicyLoss:
     kl_weight: float = 0.0
     kl_value: Estimator = "k3"
     kl_gradient: Estimator | None = None
-    correction_max_weight: float | None = None
+    correction: Correction | None = None
 
     def __call__(
         self,
@@ -49,11 +50,13 @@ class PolicyLoss:
         mask_BT: Tensor,
         base_logprobs_BT: Tensor | None = None,
         rows_of_domain: Mapping[str, Tensor] | None = None,
+        fresh_rows_B: Tensor | None = None,
     ) -> tuple[Mean, dict[str, Metric]]:
         """The loss with its gradient, and metrics without one. What stands outside the mask is never looked at.
 
         `base_logprobs_BT`, those of the model that the run started from, are measured against and have no part in the
-        loss. `rows_of_domain`: bool [B] by domain, for metrics by domain.
+        loss. `rows_of_domain`: bool [B] by domain, for metrics by domain. `fresh_rows_B`: bool, those that this step's
+        policy sampled; the others have waited since an earlier step, and the sampler's health isn't judged by them.
 
         Without `old_logprobs_BT` the policy is compared with itself as it is now: every ratio is 1, and its gradient is
         the policy gradient. That is exact for the only update of a step.
@@ -73,7 +76,7 @@ class PolicyLoss:
         bounds = clip_bounds(self.objective)
         if bounds is not None:
             metrics |= diagnostics.clipping(logp_BT, old_BT, advantage_BT, mask_BT, bounds)
-        weight_BT, found = self._correction(old_BT, sampler_logprobs_BT, mask_BT)
+        weight_BT, found = self._correction(old_BT, sampler_logprobs_BT, mask_BT, fresh_rows_B)
         if weight_BT is not None:
             surrogate_BT = weight_BT * surrogate_BT
         penalty_BT, measured = self._penalty(logp_BT, reference_logprobs_BT, surrogate_BT, mask_BT)
@@ -101,23 +104,28 @@ class PolicyLoss:
         return metrics | ({"kl/base": token_mean(known["kl/base"], mask_BT)} if "kl/base" in known else {})
 
     def _correction(
-        self, old_BT: Tensor, sampler_logprobs_BT: Tensor | None, mask_BT: Tensor
+        self, old_BT: Tensor, sampler_logprobs_BT: Tensor | None, mask_BT: Tensor, fresh_rows_B: Tensor | None
     ) -> tuple[Tensor | None, dict[str, Metric]]:
         """Weights of the surrogate, or None without a correction, and what is known of the sampler."""
         if sampler_logprobs_BT is None:
-            if self.correction_max_weight is not None:
+            if self.correction is not None:
                 raise TrainingError(
                     "loss.sampler_correction needs the sampler's logprobs and the rollout engine gave none; "
-                    "set loss.sampler_correction.enabled=false or choose an engine that reports them"
+                    "set loss.sampler_correction=null or choose an engine that reports them"
                 )
             return None, {}
         _check_shape("sampler_logprobs_BT", sampler_logprobs_BT, mask_BT)
         sampler_BT = masked(sampler_logprobs_BT.detach(), mask_BT)
-        metrics = diagnostics.sampler_mismatch(old_BT, sampler_BT, mask_BT)
-        if self.correction_max_weight is None:
+        metrics = sampler_mismatch(
+            old_BT, sampler_BT, mask_BT if fresh_rows_B is None else mask_BT & fresh_rows_B[:, None]
+        )
+        if fresh_rows_B is not None:
+            metrics |= staleness(old_BT, sampler_BT, mask_BT & ~fresh_rows_B[:, None])
+        if self.correction is None:
             return None, metrics
-        weight_BT = truncated_importance(old_BT, sampler_BT, max_weight=self.correction_max_weight)
-        return weight_BT, metrics | diagnostics.correction_weights(weight_BT, mask_BT, self.correction_max_weight)
+        weight_BT = masked(self.correction(old_BT, sampler_BT, mask_BT), mask_BT)
+        _check_shape("from the correction weights", weight_BT, mask_BT)
+        return weight_BT, metrics | correction_weights(weight_BT, sampling_ratio(old_BT, sampler_BT, mask_BT), mask_BT)
 
     def _penalty(
         self, logp_BT: Tensor, reference_logprobs_BT: Tensor | None, surrogate_BT: Tensor, mask_BT: Tensor

@@ -1,6 +1,7 @@
 """The composition root: the only room that knows every concrete class, and where every choice is made, once.
 
-What opens is closed by the `with` of `training` and `cold_start`, in the opposite order, also after an error.
+What opens is closed by the `with` of `training`, `cold_start` and `evaluation`, in the opposite order, also after an
+error.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import logging
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,13 @@ from nemo_prorl.actor.export import Export
 from nemo_prorl.actor.megatron_actor import MegatronActor
 from nemo_prorl.actor.reference import ReferencePolicy
 from nemo_prorl.algorithm.advantage import ADVANTAGES
+from nemo_prorl.algorithm.correction import CORRECTIONS
 from nemo_prorl.algorithm.objective import OBJECTIVES
 from nemo_prorl.algorithm.policy_loss import PolicyLoss
 from nemo_prorl.algorithm.reduction import AGGREGATIONS
+from nemo_prorl.build.evaluating import evaluation as evaluation
+from nemo_prorl.build.pool import verifier_pool
+from nemo_prorl.build.rollouts import collector_from, gate_from
 from nemo_prorl.build.stages import recipe_from
 from nemo_prorl.cadence import Cadence
 from nemo_prorl.config.choice import SourceConfig, as_knobs
@@ -29,7 +34,6 @@ from nemo_prorl.config.schema import (
     ProRLConfig,
     SFTConfig,
 )
-from nemo_prorl.config.verifiers import VerifierPoolConfig
 from nemo_prorl.data.mixture import Avoidance, Mixture, Objection, Weighting, question_keys
 from nemo_prorl.data.sources import SOURCES
 from nemo_prorl.data.sources.base import Source
@@ -40,7 +44,6 @@ from nemo_prorl.evaluation.runner import Validator
 from nemo_prorl.evaluation.validation_set import ValidationSet, validation_sets
 from nemo_prorl.megatron.checkpoint import Checkpoints
 from nemo_prorl.megatron.layout import fitting_architecture
-from nemo_prorl.megatron.microbatch import packer_of
 from nemo_prorl.megatron.model import PolicyModel, build_model
 from nemo_prorl.megatron.offload import TrainingMemory
 from nemo_prorl.megatron.optimizer import PolicyOptimizer
@@ -50,7 +53,6 @@ from nemo_prorl.megatron.schedule import Schedule
 from nemo_prorl.megatron.snapshot import WeightSnapshot
 from nemo_prorl.megatron.weights import load_weights
 from nemo_prorl.plugins import configured
-from nemo_prorl.rollout.collector import Collector
 from nemo_prorl.rollout.engine import ROLLOUT_ENGINES
 from nemo_prorl.rollout.renewable_engine import RenewableEngine
 from nemo_prorl.rollout.step_rewards import StepRewards
@@ -61,10 +63,7 @@ from nemo_prorl.telemetry.run import Run
 from nemo_prorl.telemetry.watch import Watch, alarms_from
 from nemo_prorl.trainer import ProRLTrainer
 from nemo_prorl.update_guard import UpdateGuard
-from nemo_prorl.verifiers.pool import VerifierPool
-from nemo_prorl.verifiers.sandbox import SandboxSettings
 from nemo_prorl.weights.architecture import Architecture
-from nemo_prorl.weights.estimate import training_cost
 from nemo_prorl.weights.hf_folder import TensorReader
 from nemo_prorl.weights.identity import model_identity
 from nemo_prorl.world import World, world_size_from_environment
@@ -107,17 +106,12 @@ def training(config: ProRLConfig, run: Run) -> Iterator[ProRLTrainer]:
             checkpoints=stack.enter_context(_checkpoints(config, engine.runtime)),
             export=export,
         )
-        collector = Collector(
+        collector = collector_from(
+            *(config, engine.model),
             engine=rollout,
             pool=pool,
             mixture=mixture,
             world=world,
-            budget=config.sampling,
-            run_seed=config.run.seed,
-            cost=replace(
-                training_cost(architecture, config.megatron.attention_cost),
-                shares_prompt=packer_of(config.megatron, uses_te=engine.model.uses_te).shares,
-            ),
             stop_reason=control.stop_reason,
         )
         validator = None
@@ -137,6 +131,7 @@ def training(config: ProRLConfig, run: Run) -> Iterator[ProRLTrainer]:
             updates=UpdateGuard(optimizer, config.bad_updates),
             engine=EngineGuard(actor, [mixture], config.run.engine_renewals),
             collector=collector,
+            gate=gate_from(config, actor, engine=rollout, mixture=mixture, world=world),
             mixture=mixture,
             rewards=StepRewards(world, configured(as_knobs(config.loss.advantage), ADVANTAGES, "loss.advantage")),
             validator=validator,
@@ -224,7 +219,9 @@ def loss_from(loss: LossConfig) -> PolicyLoss:
         kl_weight=0.0,
         kl_value=loss.kl.value,
         kl_gradient=loss.kl.gradient or loss.kl.value,
-        correction_max_weight=correction.max_weight if correction.enabled else None,
+        correction=None
+        if correction is None
+        else configured(as_knobs(correction), CORRECTIONS, "loss.sampler_correction"),
     )
 
 
@@ -263,12 +260,6 @@ def _source(name: str, source: SourceConfig, group: str) -> Source:
 def _frozen(engine: _Engine, *, on_host: bool) -> ReferencePolicy:
     """The model as it was loaded from model.path; a checkpoint brings back what a reference has become since."""
     return ReferencePolicy(WeightSnapshot(engine.model, on_host=on_host), engine.schedule)
-
-
-def verifier_pool(verifiers: VerifierPoolConfig) -> VerifierPool:
-    """The processes that judge; to be used with `with`."""
-    settings = verifiers.model_dump(exclude={"sandbox"})
-    return VerifierPool(**settings, sandbox=SandboxSettings(**verifiers.sandbox.model_dump()))
 
 
 def _checkpoints(config: ProRLConfig | SFTConfig, runtime: Runtime) -> Checkpoints:

@@ -1,14 +1,17 @@
-"""One attempt at a run, as `prorl train` and `prorl sft` make it."""
+"""One attempt at a run, as `prorl train`, `prorl sft` and `prorl evaluate` make it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 from nemo_prorl.control import StopSignals
 
 
-def attempt(command: Literal["train", "sft"], arguments: list[str], opens: str) -> int:
-    """Train to the end with what `build.<opens>` wires from the settings of `command`. Returns the exit code.
+def attempt(
+    command: Literal["train", "sft", "evaluate"], arguments: list[str], opens: str, does: Callable[[Any], None]
+) -> int:
+    """Have what `build.<opens>` wires from the settings of `command` do its work. Returns the exit code.
 
     What is large is imported here, under the eyes of the signals: before, a signal kills. The run's folder is opened
     before torch and Megatron are loaded, for they have much to say.
@@ -25,6 +28,6 @@ def attempt(command: Literal["train", "sft"], arguments: list[str], opens: str) 
 
             check_choices(config)
             opened: Any = getattr(build, opens)
-            with opened(config, run) as trainer, vigil.telling_at_once():
-                trainer.fit()
+            with opened(config, run) as wired, vigil.telling_at_once():
+                does(wired)
     return 0

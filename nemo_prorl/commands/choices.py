@@ -10,6 +10,7 @@ from nemo_prorl.algorithm.objective import OBJECTIVES
 from nemo_prorl.algorithm.reduction import AGGREGATIONS
 from nemo_prorl.algorithm.shaping import SHAPINGS
 from nemo_prorl.config.choice import Choice, as_knobs
+from nemo_prorl.config.evaluate import EvaluateConfig
 from nemo_prorl.config.prepare import PrepareConfig
 from nemo_prorl.config.schema import ProRLConfig, SFTConfig
 from nemo_prorl.data.prepare.converters import CONVERTERS
@@ -20,7 +21,7 @@ from nemo_prorl.plugins import configured
 from nemo_prorl.rollout.engine import ROLLOUT_ENGINES
 
 
-def check_choices(config: ProRLConfig | SFTConfig | PrepareConfig) -> None:
+def check_choices(config: ProRLConfig | SFTConfig | PrepareConfig | EvaluateConfig) -> None:
     """
     Raises:
         ConfigError: every plug-in that is unknown or can't be imported here, and every knob that one doesn't have or
@@ -37,12 +38,19 @@ def check_choices(config: ProRLConfig | SFTConfig | PrepareConfig) -> None:
         raise (SettingsError if same_everywhere else ConfigError)("\n".join(map(str, problems)))
 
 
-def _choices(config: ProRLConfig | SFTConfig | PrepareConfig) -> Iterator[tuple[Choice, Mapping[str, str], str]]:
+def _choices(
+    config: ProRLConfig | SFTConfig | PrepareConfig | EvaluateConfig,
+) -> Iterator[tuple[Choice, Mapping[str, str], str]]:
     if isinstance(config, PrepareConfig):
         for name, published in config.sources.items():
             yield published, CONVERTERS, f"sources.{name}"
         for name, evaluation in config.quality.evaluation.items():
             yield evaluation, SOURCES, f"quality.evaluation.{name}"
+        return
+    if isinstance(config, EvaluateConfig):
+        yield config.rollout, ROLLOUT_ENGINES, "rollout"
+        for name, benchmark in config.benchmarks.items():
+            yield benchmark, SOURCES, f"benchmarks.{name}"
         return
     if isinstance(config, SFTConfig):
         yield config.sft.source, DEMONSTRATIONS, "sft.source"

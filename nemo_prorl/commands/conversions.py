@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import lcm
@@ -11,7 +10,13 @@ from typing import Literal
 
 from nemo_prorl.errors import ConfigError
 from nemo_prorl.megatron.interop.converted import write_nemo_beside, write_prorl_beside
-from nemo_prorl.megatron.interop.model_folder import ModelFolder, open_folder, read_state, step_of
+from nemo_prorl.megatron.interop.model_folder import (
+    ModelFolder,
+    folder_identity,
+    open_folder,
+    read_state,
+    step_of,
+)
 from nemo_prorl.megatron.interop.nemo_context import check_nemo
 from nemo_prorl.megatron.interop.stored_tensors import StoredTensors
 from nemo_prorl.megatron.interop.torch_dist_sink import TorchDistSink
@@ -19,7 +24,6 @@ from nemo_prorl.weights.architecture import Architecture, Dtype
 from nemo_prorl.weights.conversion import convert, verify
 from nemo_prorl.weights.hf_folder import TensorReader
 from nemo_prorl.weights.hf_writer import SafetensorsSink, write_companions, write_config
-from nemo_prorl.weights.identity import model_identity
 from nemo_prorl.weights.model_card import CARD, base_model_of, model_card
 from nemo_prorl.weights.tokenizer_size import check_tokenizer
 from nemo_prorl.weights.training_card import training_card
@@ -66,7 +70,7 @@ def to_megatron(source: Path, destination: Path, layout: MegatronLayout, *, like
     step = step_of(opened) or 0
     inside = "weights" if layout.format == "nemo" else f"iter_{step:07d}"
     sink_for = _sink(target, padded_vocab, layout)
-    job = {"to": layout.format, "layout": repr(layout), "source": _identity(opened), "architecture": repr(target)}
+    job = {"to": layout.format, "layout": repr(layout), "source": folder_identity(opened), "architecture": repr(target)}
     with (
         opened.tensors() as reader,
         work_folder(destination, job=job, needs_bytes=sink_for(Path()).needs_bytes) as work,
@@ -111,7 +115,7 @@ def to_hugging_face(
     target = replace(opened.architecture, dtype=stored_as)
     if opened.files is not None:
         check_tokenizer(opened.files, target.vocab_size)
-    job = {"to": "hugging-face", "dtype": stored_as, "shards": max_shard_bytes, "source": _identity(opened)}
+    job = {"to": "hugging-face", "dtype": stored_as, "shards": max_shard_bytes, "source": folder_identity(opened)}
     needs_bytes = SafetensorsSink(Path(), target, stored_as, max_shard_bytes).data_bytes
     with (
         opened.tensors() as reader,
@@ -159,16 +163,6 @@ def _sink(target: Architecture, padded_vocab: int, layout: MegatronLayout) -> Ca
         max_file_bytes=layout.max_file_bytes,
         prefix="module." if layout.format == "nemo" else "",
     )
-
-
-def _identity(opened: ModelFolder) -> str:
-    """What tells this source from another, without reading it whole."""
-    if opened.format == "hugging-face":
-        return model_identity(opened.path)
-    digest = hashlib.blake2b((opened.path / ".metadata").read_bytes(), digest_size=16)
-    for path in sorted(opened.path.glob("*.distcp")):
-        digest.update(f"{path.name}:{path.stat().st_size}".encode())
-    return digest.hexdigest()
 
 
 def _check_tensor_parallel(architecture: Architecture, tp_size: int) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from nemo_prorl.commands.convert_options import read_options
+from nemo_prorl.commands.convert_options import parser
 from nemo_prorl.errors import ConfigError
 from nemo_prorl.world import world_size_from_environment
 
@@ -32,16 +32,16 @@ def run(arguments: list[str], *, dry_run: bool = False) -> int:
         "compare": compare,
         "reshard": to_megatron,
     }
-    options = read_options(arguments, actions)
+    options = parser().parse_args(arguments)
     if dry_run:
-        print(", ".join(f"{key}={value}" for key, value in vars(options).items() if key != "action"))
+        print(", ".join(f"{key}={value}" for key, value in vars(options).items() if key != "what"))
         return 0
     writes_or_runs = "destination" in options or getattr(options, "logprobs", False)
     if writes_or_runs and (ranks := world_size_from_environment()) > 1:
         raise ConfigError(f"prorl convert was started as {ranks} ranks; start it once, without torchrun or srun.")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     logging.getLogger("megatron").setLevel(logging.ERROR)
-    return int(options.action(options))
+    return actions[options.what](options)
 
 
 def info(options: argparse.Namespace) -> int:

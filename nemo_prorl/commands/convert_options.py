@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+from nemo_prorl.commands.option_parser import option_parser
 
 COMMANDS = ("info", "hf-to-megatron", "megatron-to-hf", "compare", "reshard")
 FOLDERS = """
@@ -21,27 +22,18 @@ examples:
   prorl convert reshard nemo-checkpoint qwen-megatron --tensor-parallel 8
 """
 
-Action = Callable[[argparse.Namespace], int]
 
-
-def read_options(arguments: Sequence[str], actions: Mapping[str, Action]) -> argparse.Namespace:
-    """The options, with what to do as `action`."""
-    parser = argparse.ArgumentParser(
-        prog="prorl convert",
-        description="Model folders of Hugging Face, Megatron and NeMo made of each other, and compared." + FOLDERS,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def parser() -> argparse.ArgumentParser:
+    """The command's options; `what` is one of COMMANDS."""
+    made = option_parser(
+        "prorl convert",
+        "Model folders of Hugging Face, Megatron and NeMo made of each other, and compared." + FOLDERS,
+        EXAMPLES,
     )
-    commands = parser.add_subparsers(required=True, metavar="|".join(COMMANDS))
-    for name, add in (
-        ("info", _info),
-        ("hf-to-megatron", _hf_to_megatron),
-        ("megatron-to-hf", _megatron_to_hf),
-        ("compare", _compare),
-        ("reshard", _reshard),
-    ):
-        add(commands).set_defaults(action=actions[name])
-    return parser.parse_args(arguments)
+    commands = made.add_subparsers(dest="what", required=True, metavar="|".join(COMMANDS))
+    for add in (_info, _hf_to_megatron, _megatron_to_hf, _compare, _reshard):
+        add(commands)
+    return made
 
 
 def _command(
@@ -58,7 +50,7 @@ def _command(
 
 def _info(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     command = _command(commands, "info", "say what a model folder holds", "runs/prorl/checkpoints --like Qwen2.5-1.5B")
-    command.add_argument("folder", type=Path)
+    command.add_argument("folder", type=Path, help="model folder of any kind")
     _like(command)
     command.add_argument("--tensors", action="store_true", help="list every tensor")
     return command
@@ -146,8 +138,8 @@ def _compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> a
         "compare two model folders; exit code 1 when they differ",
         "Qwen2.5-1.5B my-model --logprobs",
     )
-    command.add_argument("first", type=Path)
-    command.add_argument("second", type=Path)
+    command.add_argument("first", type=Path, help="model folder of any kind")
+    command.add_argument("second", type=Path, help="another")
     _like(command)
     command.add_argument("--tolerance", type=float, metavar="X", help="largest difference allowed; default: every bit")
     command.add_argument("--logprobs", action="store_true", help="also run both models on the same random tokens")

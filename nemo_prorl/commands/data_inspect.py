@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from nemo_prorl.analysis.data_page import data_page
+from nemo_prorl.commands.option_parser import option_parser
 from nemo_prorl.data.prepare.manifest import Manifest
 from nemo_prorl.data.prepare.statistics import Lengths, Statistics, prompt_chars
 from nemo_prorl.data.prompt import DOMAINS, Domain, Row
@@ -100,20 +101,24 @@ def _write(path: Path, text: str) -> None:
         raise ConfigError(f"--page {path} can't be written: {error}") from error
 
 
-def _options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="prorl data inspect",
-        description="Count the problems in files by domain, source and task, and measure their prompts.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    made = option_parser(
+        "prorl data inspect",
+        "Count the problems in files by domain, source and task, and measure their prompts.",
+        EXAMPLES,
     )
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a prepared folder, JSONL or Parquet")
-    parser.add_argument("--page", type=Path, metavar="FILE", help="write an HTML page, which needs nothing but itself")
-    parser.add_argument("--tokenizer", type=Path, metavar="FOLDER", help="measure in this model's tokens")
-    parser.add_argument("--samples", type=int, default=2, metavar="N", help="shown of each task; default: 2")
-    parser.add_argument("--domain", choices=DOMAINS, help="of rows that don't name theirs")
-    options = parser.parse_args(arguments)
+    made.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a prepared folder, JSONL or Parquet")
+    made.add_argument("--page", type=Path, metavar="FILE", help="write an HTML page, which needs nothing but itself")
+    made.add_argument("--tokenizer", type=Path, metavar="FOLDER", help="measure in this model's tokens")
+    made.add_argument("--samples", type=int, default=2, metavar="N", help="shown of each task; default: 2")
+    made.add_argument("--domain", choices=DOMAINS, help="of rows that don't name theirs")
+    return made
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    made = parser()
+    options = made.parse_args(arguments)
     if options.samples < 0:
-        parser.error("--samples is at least 0")
+        made.error("--samples is at least 0")
     return options

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import logging
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nemo_prorl.cli import SETTINGS
+from nemo_prorl.commands.option_parser import option_parser
 from nemo_prorl.commands.prepare_passes import check_evaluation, needs_judge, passes_for
 from nemo_prorl.config.choice import as_knobs
 from nemo_prorl.config.load import load_config
@@ -25,8 +27,28 @@ from nemo_prorl.telemetry.log import configure_logging
 
 log = logging.getLogger(__name__)
 
+EXAMPLES = """\
+examples:
+  prorl data prepare --dry-run                          the five sources of the paper: where from, how many, licences
+  prorl data prepare only=[reasoning_gym] folder=FOLDER
+  prorl data prepare sources.deepscaler.folder=DOWNLOADED sources.scp116k.agreement=flags
+
+Exit codes: 0; 2 when a setting is wrong; 3 when a source can't be read: the same command goes on from there."""
+
 # Settings of the judge that change what it says; the others change how, and for how much, it is asked.
 _JUDGING = ("base_url", "model", "parameters", "malformed_attempts", "both_orders", "max_solution_chars")
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command says of itself; its arguments are settings."""
+    made = option_parser(
+        "prorl data prepare",
+        (__doc__ or "").partition(": ")[2],
+        f"{EXAMPLES}\n\n{SETTINGS.replace('prorl settings', 'prorl settings --of data-prepare')}",
+    )
+    made.add_argument("--dry-run", action="store_true", help="print what would be done, and do nothing")
+    made.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings, see below")
+    return made
 
 
 def run(arguments: list[str], *, dry_run: bool) -> int:
@@ -38,7 +60,7 @@ def run(arguments: list[str], *, dry_run: bool) -> int:
         DataError: sources that couldn't be read or written any further; the same command goes on from there.
     """
     if {"-h", "--help"} & set(arguments):
-        print(f"usage: prorl data prepare [--dry-run] [KEY=VALUE ...]\n\n{SETTINGS.replace('schema.py', 'prepare.py')}")
+        print(parser().format_help())
         return 0
     if options := [argument for argument in arguments if argument.startswith("-")]:
         raise SettingsError(f"prorl data prepare has no option {options[0]!r}; settings are KEY=VALUE, see --help")

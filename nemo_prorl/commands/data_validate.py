@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from nemo_prorl.commands.option_parser import option_parser
 from nemo_prorl.data.parquet import ParquetRows
 from nemo_prorl.data.prompt import DOMAINS
 from nemo_prorl.data.sources.jsonl import RowFormat
@@ -21,6 +22,10 @@ EXAMPLES = """\
 A line of FILE is a JSON object; the shortest that is enough:
 
   {"problem": "1+1?", "answer": "2", "domain": "math"}
+
+examples:
+  prorl data validate problems.jsonl
+  prorl data validate problems.jsonl --domain math --limit 200
 
 docs/data.md has all fields, docs/verifiers.md what each domain's `reference` needs. Also checked: that no uid is given
 twice, and that the references of our own verifiers can be read.
@@ -39,7 +44,7 @@ class Findings:
 
 def run(arguments: list[str], *, dry_run: bool) -> int:
     """Check the file, or with `dry_run` say what would be checked. Returns the exit code."""
-    options = _options(arguments)
+    options = parser().parse_args(arguments)
     if not options.file.is_file():
         raise DataError(f"{str(options.file)!r}: there is no such file (looked from {Path.cwd()})")
     if dry_run:
@@ -89,17 +94,16 @@ def _rows(file: Path) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
                 yield where, partial(parsed, line, where)
 
 
-def _options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="prorl data validate",
-        description="Check a file of problems as training would, and name everything that is wrong.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    made = option_parser(
+        "prorl data validate",
+        "Check a file of problems as training would, and name everything that is wrong.",
+        EXAMPLES,
     )
-    parser.add_argument("file", type=Path, metavar="FILE", help="JSONL, or Parquet by its name")
-    parser.add_argument("--domain", choices=DOMAINS, help="of rows that don't name theirs, as data.sources.NAME.domain")
-    parser.add_argument("--task", metavar="NAME", help="of rows that don't name theirs")
-    parser.add_argument("--verifier", metavar="NAME", help="of rows that don't name theirs; default: the domain's")
-    parser.add_argument("--limit", type=int, default=50, metavar="N", help="problems shown; default: 50")
-    return parser.parse_args(arguments)
+    made.add_argument("file", type=Path, metavar="FILE", help="JSONL, or Parquet by its name")
+    made.add_argument("--domain", choices=DOMAINS, help="of rows that don't name theirs, as data.sources.NAME.domain")
+    made.add_argument("--task", metavar="NAME", help="of rows that don't name theirs")
+    made.add_argument("--verifier", metavar="NAME", help="of rows that don't name theirs; default: the domain's")
+    made.add_argument("--limit", type=int, default=50, metavar="N", help="problems shown; default: 50")
+    return made

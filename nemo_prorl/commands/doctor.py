@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
 from typing import get_args
 
 from nemo_prorl.commands import doctor_cluster
+from nemo_prorl.commands.option_parser import option_parser
 from nemo_prorl.errors import VerifierError
 from nemo_prorl.verifiers.sandbox import SandboxReport, SandboxSettings, probe
 from nemo_prorl.verifiers.sandbox.contract import Layered, Level
+
+EXAMPLES = """\
+examples:
+  prorl doctor sandbox
+  prorl doctor sandbox --level namespaces --json
+  prorl doctor sandbox --without namespaces        as on a host that doesn't allow them
+  prorl doctor cluster --folder runs               this host; all hosts of a job: sbatch slurm/preflight.sh
+
+Exit codes: 0 when a run would start; otherwise that of the error with which it would end here."""
 
 _WEAKER = {
     "namespaces": "",
@@ -25,7 +34,7 @@ def run(arguments: list[str], *, dry_run: bool = False) -> int:
 
     Returns the exit code: 0, or that of the error with which a run would end here.
     """
-    options = _options(arguments)
+    options = parser().parse_args(arguments)
     if dry_run:
         print(f"would {options.would}")
         return 0
@@ -52,14 +61,17 @@ def _told(report: SandboxReport, settings: SandboxSettings, accepted: bool) -> s
     return "\n".join([report.describe(), "", verdict, *weaker, *advice])
 
 
-def _options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="prorl doctor", description=__doc__.partition(": ")[2])
-    topics = parser.add_subparsers(required=True, metavar="TOPIC")
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    made = option_parser("prorl doctor", __doc__.partition(": ")[2], EXAMPLES)
+    topics = made.add_subparsers(required=True, metavar="TOPIC")
 
     isolation = topics.add_parser(
         "sandbox",
         help="what keeps programs that a model writes from touching anything of yours",
         description="Try every layer of the sandbox on this host. The exit code is 0 when rewards for code are given.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     isolation.add_argument("--level", choices=get_args(Level), default="auto", help="what is demanded; default: auto")
     isolation.add_argument(
@@ -68,4 +80,4 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     isolation.add_argument("--json", action="store_true", help="for programs to read")
     isolation.set_defaults(action=sandbox, would="try each layer of the sandbox in a process of its own")
     doctor_cluster.add_topic(topics)
-    return parser.parse_args(arguments)
+    return made

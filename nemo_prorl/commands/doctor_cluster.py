@@ -33,7 +33,12 @@ with 1 then."""
 
 def add_topic(topics: Any) -> None:
     """The topic's own options, for `prorl doctor`."""
-    topic = topics.add_parser("cluster", help="what a run on several hosts needs", description=DESCRIPTION)
+    topic = topics.add_parser(
+        "cluster",
+        help="what a run on several hosts needs",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     topic.add_argument(
         "--folder",
         type=Path,

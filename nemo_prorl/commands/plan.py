@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from nemo_prorl.commands.choices import check_choices
+from nemo_prorl.commands.engine_memory import RolloutKnobs, engine_memory, rollout_knobs
 from nemo_prorl.config.schema import MegatronConfig, ProRLConfig, SFTConfig
 from nemo_prorl.config.stage import StageConfig
+from nemo_prorl.megatron.chips import CHIPS
 from nemo_prorl.megatron.layout import (
-    chunk_height,
     data_parallel_size,
     fitting_architecture,
     model_parallel_size,
     padded_vocabulary,
 )
+from nemo_prorl.megatron.memory import RUNTIME_BYTES, MemoryEstimate, Phase, RankMemory
 from nemo_prorl.weights.architecture import Architecture
-from nemo_prorl.weights.estimate import MemoryEstimate, estimate_memory
 from nemo_prorl.world import world_size_from_environment
 
 Row = tuple[str, ...]
@@ -39,7 +39,6 @@ def training_plan(config: ProRLConfig, environment: Mapping[str, str] = os.envir
     check_choices(config)
     stages = config.recipe.stages
     longest = max(_row_tokens(config, stage) for stage in stages.values())
-    uses_reference = any(stage.kl_weight > 0 for stage in stages.values())
     steps = sum(stage.steps for stage in stages.values())
     updates = sum(stage.steps * _updates_per_step(stage) for stage in stages.values())
     most = "at most " if any(_ends(stage) != "-" for stage in stages.values()) else ""
@@ -58,7 +57,14 @@ def training_plan(config: ProRLConfig, environment: Mapping[str, str] = os.envir
                 ("loss", f"{config.loss.objective.name}, {config.loss.aggregation.name}, KL by {config.loss.kl.value}"),
             ]
         ),
-        _engine(config, environment, longest_row=longest, uses_reference=uses_reference),
+        _engine(
+            config,
+            environment,
+            longest_row=longest,
+            reference=any(stage.kl_weight > 0 for stage in stages.values()),
+            base=config.loss.kl.base_every_steps is not None,
+            rollout=rollout_knobs(config.rollout),
+        ),
     ]
     return "\n\n".join(sections)
 
@@ -77,7 +83,7 @@ def supervised_plan(config: SFTConfig, environment: Mapping[str, str] = os.envir
                 ("tokens a step", f"up to {tokens:,}"),
             ]
         ),
-        _engine(config, environment, longest_row=sft.max_sequence_tokens, uses_reference=False),
+        _engine(config, environment, longest_row=sft.max_sequence_tokens),
     ]
     return "\n\n".join(sections)
 
@@ -164,40 +170,33 @@ def _dynamic_sampling(config: ProRLConfig) -> str:
 
 
 def _engine(
-    config: ProRLConfig | SFTConfig, environment: Mapping[str, str], *, longest_row: int, uses_reference: bool
+    config: ProRLConfig | SFTConfig,
+    environment: Mapping[str, str],
+    *,
+    longest_row: int,
+    reference: bool = False,
+    base: bool = False,
+    rollout: RolloutKnobs | None = None,
 ) -> str:
     megatron = config.megatron
     ranks, told = _ranks(megatron, environment)
     architecture = fitting_architecture(config, ranks)
     data_parallel = data_parallel_size(megatron, ranks)
-    memory = estimate_memory(
-        architecture,
-        tokens_per_microbatch=megatron.max_tokens_per_microbatch,
-        precision=megatron.precision,
-        tensor_parallel_size=megatron.tensor_parallel_size,
-        pipeline_parallel_size=megatron.pipeline_parallel_size,
-        data_parallel_size=data_parallel,
-        distributed_optimizer=megatron.distributed_optimizer,
-        vocabulary_multiple=megatron.vocabulary_multiple,
-        reference=uses_reference,
-        sequence_parallel=megatron.sequence_parallel,
-        recompute=megatron.recompute,
-        logit_rows=chunk_height(
-            padded_vocabulary(architecture, megatron) // megatron.tensor_parallel_size, megatron.device
-        ),
+    engine, besides = engine_memory(rollout, architecture, longest_row, megatron) if rollout else (None, "")
+    memory = MemoryEstimate(architecture, megatron, data_parallel).of_step(
+        reference=reference, base=base, engine=engine
     )
     return _rows(
         [
             ("layout", _layout(megatron, ranks) + told),
-            ("device", f"{megatron.device}, {megatron.precision}"),
+            ("device", f"{megatron.chip or megatron.device}, {_precision(megatron)}"),
             ("parameters", _parameters(architecture, padded_vocabulary(architecture, megatron))),
             (
                 "microbatch",
                 f"up to {megatron.max_tokens_per_microbatch:,} tokens a rank, of rows of up to {longest_row:,}"
                 f"{'' if megatron.packing else ', padded'}",
             ),
-            ("memory of a rank", f"about {_size(memory.total)} at its fullest: {_parts(memory)}"),
-            ("", "besides: the rollout engine's own copy of the weights and its cache, and Python"),
+            *_memory(memory, megatron, besides),
         ]
     )
 
@@ -229,9 +228,28 @@ def _parameters(architecture: Architecture, padded_vocab: int) -> str:
     )
 
 
-def _parts(memory: MemoryEstimate) -> str:
-    sizes = ((field.name, getattr(memory, field.name)) for field in fields(memory))
-    return ", ".join(f"{name} {_size(size)}" for name, size in sizes if size)
+def _precision(megatron: MegatronConfig) -> str:
+    if megatron.precision != "fp8_hybrid":
+        return megatron.precision
+    fp8 = megatron.fp8
+    ends = f", {_count(fp8.bf16_end_layers, 'layer')} at either end in bf16" if fp8.bf16_end_layers else ""
+    return f"fp8_hybrid, scaled {fp8.recipe}{ends}{', parameters in 8 bits' if fp8.parameters else ''}"
+
+
+def _memory(memory: RankMemory, megatron: MegatronConfig, besides: str) -> Iterator[tuple[str, str]]:
+    fullest = memory.fullest
+    yield "memory of a rank", f"about {_size(fullest.total)} at its fullest, in {fullest.name}: {_parts(fullest)}"
+    yield "", ", ".join(f"{phase.name} {_size(phase.total)}" for phase in memory)
+    if besides:
+        yield "", f"besides: {besides}"
+    if megatron.chip is not None:
+        usable = CHIPS[megatron.chip].usable_bytes
+        fits = "fits" if fullest.total + RUNTIME_BYTES <= usable else "DOES NOT FIT"
+        yield "", f"{fits} into the {_size(usable)} of {megatron.chip}, with about {_size(RUNTIME_BYTES)} for libraries"
+
+
+def _parts(phase: Phase) -> str:
+    return ", ".join(f"{name} {_size(size)}" for name, size in phase.parts.items() if size)
 
 
 def _size(count: int) -> str:

@@ -19,10 +19,20 @@ from typing import TYPE_CHECKING
 
 from nemo_prorl.analysis.history import OVERALL, Change, RunHistory
 from nemo_prorl.analysis.report import spread, write_report
+from nemo_prorl.commands.option_parser import option_parser
 from nemo_prorl.errors import ConfigError
 
 if TYPE_CHECKING:
     from nemo_prorl.quickstart.one_answer import Exchange
+
+EXAMPLES = """\
+examples:
+  prorl quickstart                       3 minutes on two cores; started again, it goes on where it stopped
+  prorl quickstart --fast --out runs/try every step within seconds; nothing is learned
+  prorl quickstart --seeds 3             three times over, with the spread in the report
+  prorl quickstart --dry-run             the commands that it would run
+
+The report is runs/quickstart/report.md, the trained model runs/quickstart/seed_0/prorl/export."""
 
 TITLE = "ProRL quickstart"
 INTRODUCTION = """\
@@ -115,15 +125,18 @@ def _quoted(path: Path) -> str:
     return f"'{escaped}'"
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    made = option_parser("prorl quickstart", __doc__.partition(": ")[2].partition("\n")[0], EXAMPLES)
+    made.add_argument("--out", type=Path, default=Path("runs/quickstart"), metavar="DIR", help="where everything goes")
+    made.add_argument("--seed", type=int, default=0, help="of the model, its training and its problems")
+    made.add_argument("--seeds", type=int, default=1, metavar="N", help="do it for N seeds in turn, from --seed on")
+    made.add_argument("--fast", action="store_true", help="try every step within seconds; nothing is learned")
+    return made
+
+
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="prorl quickstart", description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/quickstart"), metavar="DIR", help="where everything goes"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the model, its training and its problems")
-    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="do it for N seeds in turn, from --seed on")
-    parser.add_argument("--fast", action="store_true", help="try every step within seconds; nothing is learned")
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     if options.seeds < 1 or options.seed < 0 or options.seed + options.seeds - 1 > MAX_SEED:
         raise ConfigError(
             f"--seed {options.seed} --seeds {options.seeds}: there must be at least one seed, and all in 0..{MAX_SEED}"

@@ -6,8 +6,15 @@ import argparse
 from pathlib import Path
 
 from nemo_prorl.commands.live_runs import live_run
+from nemo_prorl.commands.option_parser import option_parser
 from nemo_prorl.reset_requests import ask_for_reset
 from nemo_prorl.telemetry.run_folder import written
+
+EXAMPLES = """\
+examples:
+  prorl reset runs/first --reason "validation has not moved for a day"
+
+Exit codes: 0; 2 when no run is live in the folder."""
 
 
 def run(arguments: list[str], *, dry_run: bool = False) -> int:
@@ -17,7 +24,7 @@ def run(arguments: list[str], *, dry_run: bool = False) -> int:
         ConfigError: there is no run in the folder, or none that is live.
         RunFolderError: the request can't be written.
     """
-    options = _options(arguments)
+    options = parser().parse_args(arguments)
     attempt = live_run(options.run_dir, "reset")
     if dry_run:
         print(f"would ask {attempt} of {options.run_dir} for a reset: {options.reason}")
@@ -31,8 +38,9 @@ def run(arguments: list[str], *, dry_run: bool = False) -> int:
     return 0
 
 
-def _options(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="prorl reset", description=__doc__.partition(": ")[2])
-    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the run's folder (run.dir)")
-    parser.add_argument("--reason", required=True, help="for the record: why the run needs one now")
-    return parser.parse_args(arguments)
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    made = option_parser("prorl reset", __doc__.partition(": ")[2], EXAMPLES)
+    made.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the run's folder (run.dir)")
+    made.add_argument("--reason", required=True, help="for the record: why the run needs one now")
+    return made

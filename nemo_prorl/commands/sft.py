@@ -13,4 +13,4 @@ def run(arguments: list[str], *, dry_run: bool) -> int:
 
         print(supervised_plan(load_config("sft", arguments)))
         return 0
-    return attempt("sft", arguments, opens="cold_start")
+    return attempt("sft", arguments, opens="cold_start", does=lambda trainer: trainer.fit())

@@ -13,4 +13,4 @@ def run(arguments: list[str], *, dry_run: bool) -> int:
 
         print(training_plan(load_config("train", arguments)))
         return 0
-    return attempt("train", arguments, opens="training")
+    return attempt("train", arguments, opens="training", does=lambda trainer: trainer.fit())

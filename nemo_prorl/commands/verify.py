@@ -17,6 +17,7 @@ from queue import Queue
 from statistics import fmean
 from typing import Any, TextIO
 
+from nemo_prorl.commands.option_parser import option_parser
 from nemo_prorl.config.verifiers import VerifierPoolConfig
 from nemo_prorl.data.prompt import DOMAINS, Prompt
 from nemo_prorl.data.sources.jsonl import read_judging, refuse_typos
@@ -230,28 +231,36 @@ def _output(path: Path | None) -> AbstractContextManager[TextIO]:
         raise ConfigError(f"--output {path} can't be written: {error}") from error
 
 
-def _options(arguments: Sequence[str]) -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
     defaults = VerifierPoolConfig()
-    parser = argparse.ArgumentParser(
-        prog="prorl verify",
-        description="Judge responses that are in a JSONL file.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    made = option_parser("prorl verify", "Judge responses that are in a JSONL file.", EXAMPLES)
+    made.add_argument("file", metavar="FILE", help="JSONL; - for stdin")
+    made.add_argument("--output", type=Path, metavar="FILE", help="JSONL; default: stdout")
+    made.add_argument("--domain", choices=DOMAINS, help="of rows that don't name theirs")
+    made.add_argument("--verifier", metavar="NAME", help="of rows that don't name theirs; default: the domain's")
+    made.add_argument("--workers", type=int, default=defaults.workers, metavar="N", help="processes")
+    made.add_argument(
+        "--deadline-seconds", type=float, default=defaults.deadline_seconds, metavar="S", help="for one verdict"
     )
-    parser.add_argument("file", metavar="FILE", help="JSONL; - for stdin")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="JSONL; default: stdout")
-    parser.add_argument("--domain", choices=DOMAINS, help="of rows that don't name theirs")
-    parser.add_argument("--verifier", metavar="NAME", help="of rows that don't name theirs; default: the domain's")
-    parser.add_argument("--workers", type=int, default=defaults.workers, metavar="N", help="processes")
-    parser.add_argument("--deadline-seconds", type=float, default=defaults.deadline_seconds, metavar="S")
-    parser.add_argument("--max-error-rate", type=float, default=defaults.max_error_rate, metavar="X")
-    parser.add_argument(
+    made.add_argument(
+        "--max-error-rate",
+        type=float,
+        default=defaults.max_error_rate,
+        metavar="X",
+        help="of a domain; with more it ends with 7",
+    )
+    made.add_argument(
         "--allow-unconfined",
         action="store_true",
         help="where there is no sandbox (see `prorl doctor sandbox`): let programs of a model do what you may do",
     )
-    options = parser.parse_args(arguments)
+    return made
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    made = parser()
+    options = made.parse_args(arguments)
     if options.workers < 1 or options.deadline_seconds <= 0 or not 0 < options.max_error_rate <= 1:
-        parser.error("--workers is at least 1, --deadline-seconds above 0, --max-error-rate above 0 and at most 1")
+        made.error("--workers is at least 1, --deadline-seconds above 0, --max-error-rate above 0 and at most 1")
     return options

@@ -85,6 +85,23 @@ class SamplerMismatch(LevelConfig):
     steps: int = Field(3, ge=1)
 
 
+class SamplerDrift(RiseConfig):
+    times: float = Field(5.0, gt=1)
+    steps: int = Field(3, ge=1)
+    before_steps: int = Field(30, ge=1)
+    at_least: float = Field(0.002, ge=0, description="nats a token; below it is rounding")
+
+
+class CorrectionDrops(LevelConfig):
+    limit: float = Field(0.2, gt=0, le=1, description="share of tokens that the sampler correction leaves out")
+    steps: int = Field(5, ge=1)
+
+
+class StaleGroups(LevelConfig):
+    limit: float = Field(0.05, gt=0, description="nats a token, KL(policy that sampled, policy)")
+    steps: int = Field(3, ge=1)
+
+
 class RatiosNotOne(LevelConfig):
     limit: float = Field(1e-3, gt=0, description="approximate KL; less is rounding")
     steps: int = Field(1, ge=1)
@@ -103,4 +120,7 @@ class AlarmsConfig(Closed):
     gradient_spike: GradientSpike | None = GradientSpike()
     few_groups_teach: FewGroupsTeach | None = FewGroupsTeach()
     sampler_mismatch: SamplerMismatch | None = SamplerMismatch()
+    sampler_drift: SamplerDrift | None = SamplerDrift()
+    correction_drops: CorrectionDrops | None = CorrectionDrops()
+    stale_groups: StaleGroups | None = StaleGroups()
     ratios_not_one: RatiosNotOne | None = RatiosNotOne()

@@ -52,7 +52,7 @@ class DataConfig(Closed):
         1.0, gt=0, description="shares to the power of 1 / this; above 1 small sources gain"
     )
     avoid: AvoidConfig = AvoidConfig()
-    max_prompt_tokens: int = Field(1024, ge=1)
+    max_prompt_tokens: int = Field(1024, ge=1, description="what is longer is treated as long_prompts says")
     long_prompts: Literal["error", "skip"] = Field(
         "error", description="what to do with a prompt over max_prompt_tokens"
     )

@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
+from nemo_prorl.config.evaluate import EvaluateConfig
 from nemo_prorl.config.folder import conf_folder
 from nemo_prorl.config.inheritance import inherit_stages, merged
 from nemo_prorl.config.overrides import understand, unknown_keys, unknown_names
@@ -25,11 +26,16 @@ from nemo_prorl.config.problems import MISSING, Problems
 from nemo_prorl.config.schema import ProRLConfig, SFTConfig
 from nemo_prorl.errors import ConfigError
 
-Root = Literal["train", "sft", "prepare"]
-Schema: TypeAlias = ProRLConfig | SFTConfig | PrepareConfig
-SCHEMAS: Mapping[Root, type[Schema]] = {"train": ProRLConfig, "sft": SFTConfig, "prepare": PrepareConfig}
+Root = Literal["train", "sft", "prepare", "evaluate"]
+Schema: TypeAlias = ProRLConfig | SFTConfig | PrepareConfig | EvaluateConfig
+SCHEMAS: Mapping[Root, type[Schema]] = {
+    "train": ProRLConfig,
+    "sft": SFTConfig,
+    "prepare": PrepareConfig,
+    "evaluate": EvaluateConfig,
+}
 # What is typed before the settings, for messages.
-COMMANDS: Mapping[Root, str] = {"train": "train", "sft": "sft", "prepare": "data prepare"}
+COMMANDS: Mapping[Root, str] = {"train": "train", "sft": "sft", "prepare": "data prepare", "evaluate": "evaluate"}
 
 # What Hydra, OmegaConf and the YAML reader raise for files and overrides that they can't use.
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, AssertionError, TypeError, ValueError)
@@ -41,6 +47,8 @@ def load_config(root: Literal["train"], overrides: Sequence[str] = ()) -> ProRLC
 def load_config(root: Literal["sft"], overrides: Sequence[str] = ()) -> SFTConfig: ...
 @overload
 def load_config(root: Literal["prepare"], overrides: Sequence[str] = ()) -> PrepareConfig: ...
+@overload
+def load_config(root: Literal["evaluate"], overrides: Sequence[str] = ()) -> EvaluateConfig: ...
 def load_config(root: Root, overrides: Sequence[str] = ()) -> Schema:
     """The configuration of a command: conf/<root>.yaml with what it chooses, then `overrides`.
 

@@ -68,7 +68,7 @@ def unknown_names(values: Sequence[Value], schema: type[BaseModel], composed: Ma
             if name not in (known := _names_at(composed, names_path)):
                 key = dotted(value.path)
                 problems[value] = (
-                    f"{key}: {dotted(names_path)} has no {name!r}.{_did_you_mean(name, known)} It has "
+                    f"{key}: {dotted(names_path)} has no {name!r}.{did_you_mean(name, known)} It has "
                     f"{', '.join(known) or 'nothing'}; to add one, write +{key}=..."
                 )
     return problems
@@ -112,7 +112,7 @@ def _sort_in(understood: Overrides, raw: str, override: Override, options: Optio
 def _group_problem(group: str, value: Any, names: Sequence[str]) -> str | None:
     for name in value if isinstance(value, list) else [value]:
         if not isinstance(name, str) or name not in names:
-            return f"{group}={name} is unknown.{_did_you_mean(str(name), names)} Choose one of {', '.join(names)}"
+            return f"{group}={name} is unknown.{did_you_mean(str(name), names)} Choose one of {', '.join(names)}"
     return None
 
 
@@ -131,6 +131,7 @@ def _names_at(values: Any, path: Sequence[str]) -> list[str]:
     return list(values) if isinstance(values, Mapping) else []
 
 
-def _did_you_mean(name: str, known: Sequence[str]) -> str:
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """A hint at the nearest of the known names, or nothing."""
     nearest = get_close_matches(name, known, n=1)
     return f" Did you mean {nearest[0]!r}?" if nearest else ""

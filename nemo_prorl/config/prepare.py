@@ -45,7 +45,7 @@ class JudgeConfig(Closed):
     both_orders: bool = Field(False, description="ask twice, with the solutions exchanged; both must be the same")
     max_solution_chars: int = Field(8000, ge=100, description="of each solution its last so many are shown")
     dollars_per_million_input: float = Field(2.5, ge=0, description="tokens; for the cost shown")
-    dollars_per_million_output: float = Field(10.0, ge=0)
+    dollars_per_million_output: float = Field(10.0, ge=0, description="tokens; for the cost shown")
     max_dollars: float | None = Field(None, gt=0, description="stop when a preparation has cost so much; null: never")
 
 
@@ -53,7 +53,7 @@ class QualityConfig(Closed):
     """What is looked for in every source; what is found is left out, counted by reason and listed."""
 
     verifiable: bool = Field(True, description="references that are missing, or that their verifier can't read")
-    exact_duplicates: bool = True
+    exact_duplicates: bool = Field(True, description="questions asked before, word for word")
     near_duplicates: bool = Field(True, description="of other wording; not among generated puzzles")
     near_duplicate_similarity: float = Field(0.8, gt=0, le=1, description="of runs of three words, by Jaccard")
     evaluation: dict[str, Choice] = Field(
@@ -65,14 +65,14 @@ class QualityConfig(Closed):
     tokenizer: str | None = Field(
         None, examples=["FOLDER"], description="of the model, for max_prompt_tokens; null: lengths are left to training"
     )
-    max_prompt_tokens: int = Field(2048, ge=1)
+    max_prompt_tokens: int = Field(2048, ge=1, description="longer questions are left out, where tokenizer is set")
 
 
 class PrepareConfig(Closed):
     """What `prorl data prepare` needs."""
 
     folder: str = Field("data/prorl", min_length=1, description="the prepared files go here")
-    format: Literal["jsonl", "parquet"] = "jsonl"
+    format: Literal["jsonl", "parquet"] = Field("jsonl", description="of the files written")
     only: list[str] = Field([], description="names among `sources`; empty: all of them")
     seed: int = Field(0, ge=0, description="of the draw where a source has more than is asked for")
     replace: bool = Field(False, description="prepare anew what is there with other settings")

@@ -13,6 +13,8 @@ from nemo_prorl.config.alarms import AlarmsConfig
 from nemo_prorl.config.choice import Choice
 from nemo_prorl.config.closed import Closed
 from nemo_prorl.config.data import DataConfig
+from nemo_prorl.config.gate import GateConfig
+from nemo_prorl.config.precision import ChipName, FP8Config, PrecisionName
 from nemo_prorl.config.stage import RecipeConfig
 from nemo_prorl.config.updates import BadUpdatesConfig
 from nemo_prorl.config.validation import ValidationConfig
@@ -61,7 +63,13 @@ class MegatronConfig(Closed):
     """How the model is cut and run. None of it changes a loss or a gradient by more than rounding."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["fp32", "bf16"] = "fp32"
+    chip: ChipName | None = Field(
+        None, description="the GPU that --dry-run plans for; null: none in particular. A run asks the one it finds"
+    )
+    precision: PrecisionName = Field(
+        "fp32", description="of weights and activations; fp8_hybrid: bf16, with the layers' products in 8 bits"
+    )
+    fp8: FP8Config = FP8Config()
     tensor_parallel_size: int = Field(1, ge=1)
     sequence_parallel: bool = Field(False, description="cut norms and residuals over tensor-parallel ranks, too")
     pipeline_parallel_size: int = Field(1, ge=1)
@@ -122,7 +130,7 @@ class OptimizerConfig(Closed):
     beta2: float = Field(0.95, ge=0, lt=1)
     eps: float = Field(1e-8, gt=0)
     weight_decay: float = Field(0.1, ge=0)
-    clip_grad_norm: float = Field(1.0, gt=0)
+    clip_grad_norm: float = Field(1.0, gt=0, description="longer gradients are shortened to this norm")
 
 
 class KLConfig(Closed):
@@ -138,11 +146,6 @@ class KLConfig(Closed):
     )
 
 
-class CorrectionConfig(Closed):
-    enabled: bool = Field(False, description="weigh tokens by policy/sampler probability, truncated (TIS)")
-    max_weight: float = Field(2.0, gt=0)
-
-
 class LossConfig(Closed):
     advantage: Choice = Field(
         Choice(name="group_relative"), description="how rewards are compared: within a group, or with the step's spread"
@@ -150,7 +153,12 @@ class LossConfig(Closed):
     objective: Choice = Choice(name="clip_higher")
     aggregation: Choice = Choice(name="token_mean")
     kl: KLConfig = KLConfig()
-    sampler_correction: CorrectionConfig = CorrectionConfig()
+    sampler_correction: Choice | None = Field(
+        None,
+        examples=["{name: token_tis}"],
+        description="weigh tokens by policy/sampler probability where the sampler isn't quite the policy: token_tis "
+        "(truncated), icepop (two-sided), sequence_mask; null: no correction",
+    )
 
 
 class SamplingBudgetConfig(Closed):
@@ -164,13 +172,19 @@ class SamplingBudgetConfig(Closed):
     oversample: float = Field(
         1.0, ge=1, description="prompts drawn in a round, as a multiple of the groups still missing"
     )
+    surplus: Literal["abort", "carry"] = Field(
+        "abort",
+        description="groups beyond those that a step needs: given up as soon as enough teach, or finished and carried "
+        "to the next step, whose policy they aren't quite (needs loss.sampler_correction)",
+    )
+    max_steps_waited: int = Field(1, ge=1, description="a carried group that is older is dropped")
 
 
 class CheckpointConfig(Closed):
     """When a checkpoint is written, and which of them stay. One that stays for several reasons counts for each."""
 
     every_steps: int | None = Field(50, ge=1, description="null: only at the end")
-    keep_last: int = Field(2, ge=1)
+    keep_last: int = Field(2, ge=1, description="so many of the last")
     keep_best: int = Field(
         1, ge=0, description="so many of the best by validation score; a new best is saved at once. 0: none"
     )
@@ -196,7 +210,7 @@ class TelemetryConfig(Closed):
 class ExportConfig(Closed):
     at_end: bool = Field(True, description="write the final policy as a Hugging Face folder under the run's folder")
     dtype: Literal["fp32", "bf16"] = "bf16"
-    max_shard_bytes: int = Field(5_000_000_000, ge=1_000_000)
+    max_shard_bytes: int = Field(5_000_000_000, ge=1_000_000, description="of each file of weights")
 
 
 class ProRLConfig(Closed):
@@ -212,6 +226,7 @@ class ProRLConfig(Closed):
     sampling: SamplingBudgetConfig = SamplingBudgetConfig()
     data: DataConfig
     rollout: Choice = Choice(name="native")
+    gate: GateConfig = GateConfig()
     verifiers: VerifierPoolConfig = VerifierPoolConfig()
     validation: ValidationConfig = ValidationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
@@ -232,6 +247,20 @@ class ProRLConfig(Closed):
             raise ValueError(
                 f"validation.pass_at_k asks for k={beyond}, more than the {most} samples of any set; raise "
                 "validation.samples_per_prompt, or leave them out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _carried_groups_are_corrected(self) -> ProRLConfig:
+        if self.sampling.surplus == "carry" and self.loss.sampler_correction is None:
+            raise ValueError(
+                "sampling.surplus=carry trains on groups of an older policy, which takes a correction; set "
+                "loss.sampler_correction.name=token_tis, or sampling.surplus=abort"
+            )
+        if self.sampling.surplus == "carry" and not self.sampling.drop_equal_groups:
+            raise ValueError(
+                "sampling.surplus=carry has nothing to carry where every group is trained on "
+                "(sampling.drop_equal_groups=false); set one of the two otherwise"
             )
         return self
 
@@ -272,7 +301,7 @@ class SupervisedConfig(Closed):
 
     steps: int = Field(500, ge=1)
     sequences_per_step: int = Field(32, ge=1, description="of all data-parallel ranks together")
-    max_sequence_tokens: int = Field(2048, ge=2)
+    max_sequence_tokens: int = Field(2048, ge=2, description="of question and answer; longer ones are an error")
     source: Choice = Field(description="rows of (messages, response), or solutions generated from reasoning-gym")
 
 

@@ -17,19 +17,19 @@ class HeldOutConfig(SourceConfig):
     every_validations: int = Field(
         1, ge=1, description="it is run in the first validation, every so many, and the last"
     )
-    problems_per_task: int | None = Field(None, ge=1)
-    samples_per_prompt: int | None = Field(None, ge=1)
+    problems_per_task: int | None = Field(None, ge=1, description="of this set; null: as validation says")
+    samples_per_prompt: int | None = Field(None, ge=1, description="of this set; null: as validation says")
     score: Literal["by_domain", "solved", "reward"] = Field(
         "by_domain", description="share solved, or mean reward; by_domain: mean reward of logic and instruction"
     )
-    solved_reward: float | None = Field(None, gt=0, le=1)
+    solved_reward: float | None = Field(None, gt=0, le=1, description="of this set; null: as validation says")
 
 
 class ValidationConfig(Closed):
     every_steps: int | None = Field(None, ge=1, description="null: only after the last step")
     at_start: bool = Field(True, description="also before the first step")
-    problems_per_task: int = Field(24, ge=1)
-    samples_per_prompt: int = Field(16, ge=1)
+    problems_per_task: int = Field(24, ge=1, description="at most so many, the first, of each task of each set")
+    samples_per_prompt: int = Field(16, ge=1, description="answers to each problem")
     temperature: float = Field(0.6, ge=0)
     top_p: float = Field(0.95, gt=0, le=1)
     solved_reward: float = Field(0.99, gt=0, le=1, description="from which reward on an answer counts as right")
@@ -37,7 +37,7 @@ class ValidationConfig(Closed):
         None, description="the k of pass@k; a set leaves out those above its samples. null: 1 and all its samples"
     )
     best_metric: str = Field("validation/all/score", description="what the best checkpoint is chosen by")
-    best_mode: Literal["max", "min"] = "max"
+    best_mode: Literal["max", "min"] = Field("max", description="whether more of it is better, or less")
     max_time_share: float | None = Field(
         None, gt=0, lt=1, description="validations beyond this share of the wall time are put off; null: none is"
     )

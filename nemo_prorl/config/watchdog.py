@@ -8,7 +8,7 @@ from nemo_prorl.config.closed import Closed
 
 
 class WatchdogConfig(Closed):
-    """`<phase>_minutes`: so long a rank may be in a phase without progress: another phase, or a finished completion."""
+    """`<phase>_minutes`: so long a rank may be in a phase without a completion, a microbatch or another phase."""
 
     silent_seconds: float | None = Field(
         45,

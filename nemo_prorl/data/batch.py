@@ -27,7 +27,11 @@ class RolloutBatch:
     rewards_GN           float32, what advantages are computed from (shaped)
     temperature          at which the responses were sampled; every logprob is taken at it
     domains_B            domain of each row, for metrics by domain
+    updates              parts that it is trained on in, one after another, and scored in: rows that are computed
+                         together share an order of additions (and scales, in 8 bits), so only the same rows together
+                         give the same bits before an update as in it
     sampler_logprobs_BT  float32, as the rollout engine reported them; None when it doesn't know them
+    fresh_B              bool, rows that this step's policy sampled, where others may have waited; None: all rows
     advantages_BT, old_logprobs_BT, reference_logprobs_BT, base_logprobs_BT
                          float32, added by `with_` as the step goes on; base: of the model that the run started from
     """
@@ -38,7 +42,9 @@ class RolloutBatch:
     rewards_GN: Tensor
     temperature: float
     domains_B: tuple[str, ...]
+    updates: int = 1
     sampler_logprobs_BT: Tensor | None = None
+    fresh_B: Tensor | None = None
     advantages_BT: Tensor | None = None
     old_logprobs_BT: Tensor | None = None
     reference_logprobs_BT: Tensor | None = None
@@ -47,11 +53,14 @@ class RolloutBatch:
     def __post_init__(self) -> None:
         B, S = self.tokens_BS.shape
         G, N = self.rewards_GN.shape
+        if self.updates < 1 or G % self.updates:
+            raise ShapeError(f"RolloutBatch: {G} groups can't be split into {self.updates} equal parts")
         if G * N != B or len(self.domains_B) != B:
             raise ShapeError(f"RolloutBatch: {G} groups of {N}, {len(self.domains_B)} domains, but {B} rows of tokens")
-        for name in ("prompt_lengths_B", "lengths_B"):
-            if getattr(self, name).shape != (B,):
-                raise ShapeError(f"RolloutBatch.{name} is {tuple(getattr(self, name).shape)}, expected {(B,)}")
+        for name in ("prompt_lengths_B", "lengths_B", "fresh_B"):
+            value = getattr(self, name)
+            if value is not None and value.shape != (B,):
+                raise ShapeError(f"RolloutBatch.{name} is {tuple(value.shape)}, expected {(B,)}")
         if not bool(((self.prompt_lengths_B > 0) & (self.prompt_lengths_B < self.lengths_B)).all()):
             raise ShapeError("RolloutBatch: every row needs a prompt and a response of at least one token each")
         if int(self.lengths_B.max()) > S:
@@ -62,7 +71,7 @@ class RolloutBatch:
                 raise ShapeError(f"RolloutBatch.{field.name} is {tuple(value.shape)}, expected {(B, S - 1)}")
 
     @classmethod
-    def from_groups(cls, groups: Sequence[Group], temperature: float) -> RolloutBatch:
+    def from_groups(cls, groups: Sequence[Group], temperature: float, updates: int = 1) -> RolloutBatch:
         """Groups of equal size as one batch, row order: group by group, sample by sample."""
         sizes = {len(group.completions) for group in groups}
         if len(sizes) != 1:
@@ -86,7 +95,9 @@ class RolloutBatch:
             rewards_GN=torch.tensor([group.shaped_rewards for group in groups], dtype=torch.float32),
             temperature=temperature,
             domains_B=tuple(prompt.domain for prompt, _ in rows),
+            updates=updates,
             sampler_logprobs_BT=sampler_BT if known else None,
+            fresh_B=_fresh(groups),
         )
 
     @property
@@ -110,13 +121,10 @@ class RolloutBatch:
             named["advantages_BT"] = advantages.reshape(-1, 1).expand(-1, self.tokens_BS.shape[1] - 1)
         return replace(self, **named)
 
-    def split(self, parts: int) -> list[RolloutBatch]:
-        """`parts` batches of equally many whole groups, in order. The groups already come in random order."""
-        G, N = self.rewards_GN.shape
-        if G % parts:
-            raise ShapeError(f"RolloutBatch.split: {G} groups can't be split into {parts} equal parts")
-        size = G // parts * N
-        return [self.rows(range(part * size, (part + 1) * size)) for part in range(parts)]
+    def split(self) -> list[RolloutBatch]:
+        """A batch for each update, of equally many whole groups, in order. The groups already come in random order."""
+        size = len(self) // self.updates
+        return [self.rows(range(part * size, (part + 1) * size)) for part in range(self.updates)]
 
     def rows(self, indices: Sequence[int]) -> RolloutBatch:
         """Some rows, whole groups or single responses, cut to the longest of them."""
@@ -134,3 +142,10 @@ class RolloutBatch:
             elif field.name.endswith("_B") and isinstance(value, Tensor):
                 picked[field.name] = value[index]
         return RolloutBatch(**picked)
+
+
+def _fresh(groups: Sequence[Group]) -> Tensor | None:
+    """bool [B]; None where no group may have waited."""
+    if all(group.steps_waited is None for group in groups):
+        return None
+    return torch.tensor([not group.steps_waited for group in groups for _ in group.completions])

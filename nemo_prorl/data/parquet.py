@@ -1,19 +1,20 @@
-"""Rows in Parquet: the columns of the JSONL files, `reference` and `metadata` as JSON text."""
+"""Parquet: rows with the columns of the JSONL files (`reference` and `metadata` as JSON text), and tables by column."""
 
 from __future__ import annotations
 
 import json
 import os
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow
 import pyarrow.parquet
 
+from nemo_prorl.data.kept import kept_whole
 from nemo_prorl.errors import DataError
 
 # Small groups: one is what a reader has to unpack for a single row.
@@ -37,6 +38,47 @@ def write_parquet(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         while group := [_packed(row) for row in islice(left, ROWS_PER_GROUP)]:
             writer.write_table(pyarrow.Table.from_pylist(group, SCHEMA))
     os.replace(partial, path)
+
+
+Kind = Literal["text", "integer", "number", "tokens"]
+KINDS = {
+    "text": _TEXT,
+    "integer": pyarrow.int64(),
+    "number": pyarrow.float64(),
+    "tokens": pyarrow.list_(pyarrow.int32()),
+}
+
+
+def write_table(path: Path, columns: Mapping[str, Kind], values: Mapping[str, Sequence[Any]]) -> None:
+    """A table as a file that appears whole or not at all. The same values give the same bytes.
+
+    Raises:
+        OSError: the system refuses.
+    """
+    schema = pyarrow.schema([(name, KINDS[kind]) for name, kind in columns.items()])
+    table = pyarrow.table({name: values[name] for name in columns}, schema=schema)
+    with kept_whole(path) as file:
+        pyarrow.parquet.write_table(table, file, compression="zstd")
+
+
+def read_table(paths: Iterable[Path], columns: Mapping[str, Kind]) -> dict[str, list[Any]]:
+    """Columns of tables of one kind, one after another; no other columns are read.
+
+    Raises:
+        DataError: a file is missing, no Parquet, or has not all of the columns in their kinds.
+    """
+    schema = pyarrow.schema([(name, KINDS[kind]) for name, kind in columns.items()])
+    found: dict[str, list[Any]] = {name: [] for name in columns}
+    for path in paths:
+        try:
+            # Through the file's own handle: read_table would take folders and their names for more columns.
+            with pyarrow.parquet.ParquetFile(path) as file:
+                table = file.read(columns=list(columns)).select(list(columns)).cast(schema)
+        except (pyarrow.ArrowException, OSError, KeyError) as error:
+            raise DataError(f"{path} can't be read as a table of {', '.join(columns)}: {error}") from error
+        for name, values in found.items():
+            values += table[name].to_pylist()
+    return found
 
 
 class ParquetRows:

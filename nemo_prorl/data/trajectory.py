@@ -77,13 +77,15 @@ class Group:
     """A prompt, its n completions and their verdicts; worth training on only if rewards differ (dynamic sampling).
 
     `shaped_rewards` are what advantages are computed from; they equal the verifier's rewards unless a shaping rule
-    changed them. Whether a group teaches is always decided on the verifier's own rewards.
+    changed them. Whether a group teaches is always decided on the verifier's own rewards. `steps_waited` since it was
+    sampled counts for groups that may be carried from one step to a later one; None: these can't be.
     """
 
     prompt: Prompt
     completions: tuple[Completion, ...]
     verdicts: tuple[Verdict, ...]
     shaped_rewards: tuple[float, ...] = field(default=())
+    steps_waited: int | None = None
 
     def __post_init__(self) -> None:
         if not self.completions or len(self.completions) != len(self.verdicts):

@@ -50,6 +50,13 @@ class Estimate(NamedTuple):
 
 SCORE = "score"
 REWARD = "reward_mean"
+CONTINUOUS = ("logic", "instruction")  # domains whose score is the mean reward; of the others it is the share solved
+
+
+def is_scored_by_reward(score: str, domain: str) -> bool:
+    """Whether a problem's score is its mean reward; else it is the share of its answers that are right. `score` is
+    solved, reward, or by_domain, see `CONTINUOUS`."""
+    return score == "reward" or (score == "by_domain" and domain in CONTINUOUS)
 
 
 def pass_name(k: int) -> str:

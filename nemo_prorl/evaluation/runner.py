@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from nemo_prorl.config.validation import ValidationConfig
-from nemo_prorl.control import StopReason, never, until_asked
+from nemo_prorl.control import StopReason, never
 from nemo_prorl.data.prompt import Prompt
 from nemo_prorl.data.sampling import SamplingParams, step_seed
-from nemo_prorl.data.trajectory import Completion, Group, Verdict
-from nemo_prorl.errors import ConfigError, RolloutError
+from nemo_prorl.data.trajectory import Group
+from nemo_prorl.errors import ConfigError
+from nemo_prorl.evaluation.asking import Judges, judged_groups
 from nemo_prorl.evaluation.estimate import Estimate, Scores
 from nemo_prorl.evaluation.result import OVERALL, BestBy, ValidationResult
 from nemo_prorl.evaluation.time_share import TimeShare
@@ -23,16 +23,6 @@ from nemo_prorl.rollout.engine import RolloutEngine
 from nemo_prorl.world import World, gather_or_raise
 
 log = logging.getLogger(__name__)
-
-
-class Judges(Protocol):
-    """What validation needs of a verifier pool."""
-
-    def submit(self, prompt: Prompt, text: str) -> Future[Verdict]: ...
-
-    def check_health(self) -> None: ...
-
-    def drain_metrics(self) -> Mapping[str, float]: ...
 
 
 class Problem(NamedTuple):
@@ -210,20 +200,9 @@ class Validator:
         )
 
     def _judge(self, problems: Sequence[Problem], sampling: SamplingParams) -> Iterator[Judged]:
-        """Each completion goes to the verifiers as soon as it is there, while others are still generated."""
         prompts = [problem.prompt for problem in problems]
-        answers: list[dict[int, tuple[Completion, Future[Verdict]]]] = [{} for _ in prompts]
-        for number, sample, completion in until_asked(self._engine.generate(prompts, sampling), self._stop_reason):
-            answers[number][sample] = (completion, self._pool.submit(prompts[number], completion.text))
-        for prompt, found in zip(prompts, answers, strict=True):
-            if len(found) != sampling.samples_per_prompt:
-                raise RolloutError(
-                    f"validation of {prompt.uid!r}: the engine gave {len(found)} completions of the "
-                    f"{sampling.samples_per_prompt} it was asked for; this is a bug in the engine"
-                )
-        for problem, found in zip(problems, answers, strict=True):
-            completions, verdicts = zip(*(found[sample] for sample in sorted(found)), strict=True)
-            group = Group(problem.prompt, completions, tuple(verdict.result() for verdict in verdicts))
+        groups = judged_groups(self._engine, self._pool, prompts, sampling, self._stop_reason, "validation")
+        for problem, group in zip(problems, groups, strict=True):
             yield Judged(ProblemScore.of(problem.of_set, group), group if problem.is_example else None)
 
 

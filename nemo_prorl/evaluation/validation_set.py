@@ -15,10 +15,8 @@ from nemo_prorl.data.sources.base import Source
 from nemo_prorl.data.tokenizer import Tokenizer
 from nemo_prorl.data.trajectory import Group
 from nemo_prorl.errors import ConfigError
-from nemo_prorl.evaluation.estimate import REWARD, SCORE, Estimate, Scores, pass_name
+from nemo_prorl.evaluation.estimate import REWARD, SCORE, Estimate, Scores, is_scored_by_reward, pass_name
 from nemo_prorl.evaluation.pass_at_k import pass_at_k
-
-CONTINUOUS = ("logic", "instruction")  # domains whose score is the mean reward; of the others it is the share solved
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class ValidationSet:
     samples_per_prompt  answers to each problem
     ks                  of pass@k, from 1 to samples_per_prompt
     solved_reward       from which reward on an answer is right
-    score               solved, reward, or by_domain, see `CONTINUOUS`
+    score               solved, reward, or by_domain, see `estimate.CONTINUOUS`
     """
 
     name: str
@@ -75,10 +73,6 @@ class ValidationSet:
         counted = ("truncated_fraction", "unjudged_fraction", "response_tokens_mean")
         return (SCORE, *(pass_name(k) for k in self.ks), REWARD, *counted)
 
-    def is_scored_by_reward(self, domain: str) -> bool:
-        """Whether a problem's score is its mean reward; else it is the share of its answers that are right."""
-        return self.score == "reward" or (self.score == "by_domain" and domain in CONTINUOUS)
-
 
 def validation_sets(
     sources: Mapping[str, Source], config: ProRLConfig, tokenizer: Tokenizer, objection: Objection | None
@@ -117,7 +111,7 @@ class ProblemScore:
         solved = sum(reward >= of_set.solved_reward for reward in group.rewards)
         reward = fmean(group.rewards)
         values = (
-            reward if of_set.is_scored_by_reward(group.prompt.domain) else solved / samples,
+            reward if is_scored_by_reward(of_set.score, group.prompt.domain) else solved / samples,
             *(pass_at_k(samples, solved, k) for k in of_set.ks),
             reward,
             fmean(reason == "length" for reason in group.finish_reasons),

@@ -42,6 +42,7 @@ from nemo_prorl.megatron.interop.neighbours import CONTENT
 from nemo_prorl.megatron.interop.training import described, for_megatron_lm
 from nemo_prorl.megatron.model import PolicyModel
 from nemo_prorl.megatron.optimizer import PolicyOptimizer
+from nemo_prorl.megatron.precision import masters_kept, masters_problem
 from nemo_prorl.megatron.random_states import random_states, restore_random_states
 from nemo_prorl.megatron.retention import Retention
 from nemo_prorl.megatron.runtime import Runtime
@@ -100,6 +101,7 @@ class Checkpoints:
             "tags": list(tags),
             "updates": 0 if optimizer is None else optimizer.updates,
             "layout": self._layout,
+            "masters": masters_kept(model.config),
             "state": dict(state),
         }
         sharded = _sharded_state(model, optimizer, snapshots, is_loading=False) | for_megatron_lm(model, step)
@@ -193,6 +195,8 @@ class Checkpoints:
             CheckpointError: it lacks something that is asked for, or is of another model.
         """
         own = json.loads((path / STATE).read_text(encoding="utf-8"))
+        if optimizer is not None and (problem := masters_problem(own.get("masters"), model.config)):
+            raise CheckpointError(f"checkpoint {path} {problem}")
         loaded = _loaded(_sharded_state(model, optimizer, snapshots, is_loading=True), path)
         _fill(model, loaded["model"], prefix="")
         for name, snapshot in snapshots.items():
@@ -249,9 +253,8 @@ def _loaded(sharded: ShardedStateDict, path: Path) -> dict[str, Any]:
         loaded: dict[str, Any] = dist_checkpointing.load(sharded, str(path))
     except (CheckpointException, dist_checkpointing.core.CheckpointingException, KeyError, RuntimeError) as error:
         raise CheckpointError(
-            f"checkpoint {path} does not fit this run: {root_cause(error)}. It must be of the same model, with "
-            "the same megatron.vocabulary_multiple, precision and distributed_optimizer, and a reference exactly "
-            "when some stage has a kl_weight above 0"
+            f"checkpoint {path} does not fit this run: {root_cause(error)}. It must be of the same model, with the "
+            "same megatron.vocabulary_multiple, and a reference exactly when some stage has a kl_weight above 0"
         ) from error
     return loaded
 

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from nemo_prorl.config.schema import MegatronConfig, ProRLConfig, SFTConfig
 from nemo_prorl.errors import SettingsError
+from nemo_prorl.megatron.chips import CHIPS
+from nemo_prorl.megatron.machine import chip_problems
+from nemo_prorl.megatron.precision import model_problems
 from nemo_prorl.weights.architecture import Architecture
 
 
@@ -18,8 +21,8 @@ def fitting_architecture(config: ProRLConfig | SFTConfig, world_size: int) -> Ar
 
     Raises:
         WeightsError: there is no usable model in model.path.
-        SettingsError: the layout doesn't fit, an update can't be shared out evenly over data-parallel ranks, or rows
-            may be longer than the model has positions.
+        SettingsError: the layout doesn't fit, an update can't be shared out evenly over data-parallel ranks, rows may
+            be longer than the model has positions, or the precision doesn't go with the rest.
     """
     architecture = Architecture.read(Path(config.model.path))
     check_layout(architecture, config.megatron, world_size)
@@ -44,10 +47,20 @@ def fitting_architecture(config: ProRLConfig | SFTConfig, world_size: int) -> Ar
             for setting, count in _shared_counts(config).items()
             if count % ranks
         ]
+        + _precision_problems(architecture, config)
     )
     if problems:
         raise SettingsError("these settings don't fit:\n" + "\n".join(f"  - {problem}" for problem in problems))
     return architecture
+
+
+def _precision_problems(architecture: Architecture, config: ProRLConfig | SFTConfig) -> list[str]:
+    """Of the model, and of the GPU that is planned for; a run asks its own GPU, too."""
+    megatron = config.megatron
+    problems = list(model_problems(architecture, megatron, scores_again=isinstance(config, ProRLConfig)))
+    if megatron.chip is not None:
+        problems += chip_problems(megatron, CHIPS[megatron.chip].capability, f"megatron.chip={megatron.chip}")
+    return problems
 
 
 def _cut(config: ProRLConfig | SFTConfig) -> int:

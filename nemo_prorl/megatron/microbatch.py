@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import lcm
 from typing import Any
 
 import torch
@@ -15,18 +16,21 @@ from nemo_prorl.config.schema import MegatronConfig
 from nemo_prorl.megatron.attention import PackedInput, RotaryTable, blocks_of, held_by
 from nemo_prorl.megatron.model import PolicyModel
 from nemo_prorl.megatron.packing import Pack, Packer
+from nemo_prorl.megatron.precision import token_multiple
 from nemo_prorl.megatron.scoring import Wanted
 
 
 def packer_of(config: MegatronConfig, *, uses_te: bool) -> Packer:
     """How rows become microbatches in this layout."""
     cut = config.context_parallel_size
+    halves = 2 if cut > 1 else 1  # of each piece, for a zigzag
+    shards = config.tensor_parallel_size if config.sequence_parallel else 1  # of a rank's tokens
     return Packer(
         max_tokens=config.max_tokens_per_microbatch * cut,
         packing=config.packing,
         share_prompts=config.share_prompts and not uses_te,  # Transformer Engine knows no such attention
-        row_multiple=2 * cut if cut > 1 else 1,
-        pack_multiple=(2 * cut if cut > 1 else 1) * (config.tensor_parallel_size if config.sequence_parallel else 1),
+        row_multiple=halves * cut,
+        pack_multiple=cut * shards * lcm(halves, token_multiple(config)),
     )
 
 

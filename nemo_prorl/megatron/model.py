@@ -20,7 +20,7 @@ from nemo_prorl.config.schema import MegatronConfig
 from nemo_prorl.megatron.layer_spec import local_block_spec
 from nemo_prorl.megatron.layout import padded_vocabulary
 from nemo_prorl.megatron.names import TRANSFORMER_ENGINE_NAMES
-from nemo_prorl.megatron.precision import precision_of
+from nemo_prorl.megatron.precision import ddp_settings, precision_of, transformer_settings
 from nemo_prorl.megatron.rope import rope_settings
 from nemo_prorl.megatron.runtime import Runtime
 from nemo_prorl.megatron.scoring import ScoringGPT
@@ -54,7 +54,7 @@ class PolicyModel:
 
 def build_model(architecture: Architecture, config: MegatronConfig, runtime: Runtime) -> PolicyModel:
     """A model of this rank's layers with fresh weights, on this rank's device."""
-    on_gpu, precision = runtime.device.type == "cuda", precision_of(config.precision)
+    on_gpu, precision = runtime.device.type == "cuda", precision_of(config)
     # Its attention over packs has kernels for 16 bits only.
     uses_te = on_gpu and precision.bf16 and importlib.util.find_spec("transformer_engine") is not None
     transformer_config = _transformer_config(architecture, config, on_gpu)
@@ -66,7 +66,7 @@ def build_model(architecture: Architecture, config: MegatronConfig, runtime: Run
         chunk = DistributedDataParallel(
             transformer_config,
             DistributedDataParallelConfig(
-                grad_reduce_in_fp32=True,
+                **ddp_settings(config),
                 use_distributed_optimizer=config.distributed_optimizer,
                 average_in_collective=False,  # the loss is divided once, by the global token count
             ),
@@ -133,22 +133,20 @@ def _transformer_config(architecture: Architecture, config: MegatronConfig, on_g
         apply_rope_fusion=False,
         persist_layer_norm=on_gpu,
         init_method_std=0.02,
+        **transformer_settings(config),
         **_layout_settings(config),
         **_RECOMPUTE[config.recompute],
     )
 
 
 def _layout_settings(config: MegatronConfig) -> dict[str, Any]:
-    precision, interleaved = precision_of(config.precision), config.virtual_pipeline_size > 1
+    interleaved = config.virtual_pipeline_size > 1
     return {
         "tensor_model_parallel_size": config.tensor_parallel_size,
         "sequence_parallel": config.sequence_parallel,
         "pipeline_model_parallel_size": config.pipeline_parallel_size,
         "virtual_pipeline_model_parallel_size": config.virtual_pipeline_size if interleaved else None,
         "context_parallel_size": config.context_parallel_size,
-        "params_dtype": precision.parameters,
-        "pipeline_dtype": precision.parameters,
-        "bf16": precision.bf16,
         # Stages tell each other the shape of every microbatch, so that none is padded; virtual ones can't.
         # (Megatron ties that to a dispatcher of experts, which these models don't have.)
         "variable_seq_lengths": config.pipeline_parallel_size > 1 and not interleaved,

@@ -1,11 +1,12 @@
 """AdamW through Megatron's optimizer: clipped, on a schedule, refusing gradients that are not numbers, resettable.
 
-Without Transformer Engine Megatron takes torch's AdamW, whose state it expects a little otherwise; the places where
-that matters carry a comment.
+Megatron takes Transformer Engine's fused Adam, or Apex's, where one is installed, and torch's AdamW elsewhere, whose
+state it expects a little otherwise; the places where that matters carry a comment.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -20,7 +21,9 @@ from nemo_prorl.algorithm.reduction import Max, Mean, Metric
 from nemo_prorl.config.schema import OptimizerConfig
 from nemo_prorl.errors import BadUpdateError
 from nemo_prorl.megatron.model import PolicyModel
-from nemo_prorl.megatron.precision import precision_of
+from nemo_prorl.megatron.precision import optimizer_settings
+
+log = logging.getLogger(__name__)
 
 
 class PolicyOptimizer:
@@ -33,6 +36,12 @@ class PolicyOptimizer:
         _let_distributed_optimizer_find_what_it_saves()
         self.megatron: Any = get_megatron_optimizer(_megatron_config(model, config), model.chunks)
         self._make_moments()
+        log.info("precision %s, weights updated by the Adam of %s", model.config.precision, self.kind)
+
+    @property
+    def kind(self) -> str:
+        """Whose Adam it is: transformer_engine's or apex's, fused, where one is installed; else torch's."""
+        return next((type(optimizer).__module__.partition(".")[0] for optimizer in self.torch_optimizers()), "torch")
 
     @property
     def lr(self) -> float:
@@ -95,16 +104,17 @@ class PolicyOptimizer:
 
         Two things of torch's AdamW are mended. A step count of zero, right after a reset, is not stored at all, and
         the state can't be loaded without one. And afterwards all parameters share one step tensor, which would then
-        advance once for each of them.
+        advance once for each of them. Fused ones count in their groups, and know no step of a parameter.
         """
         inner = loaded.get("optimizer", loaded)
-        if "state" in inner:
+        if "state" in inner and self.kind == "torch":
             inner["state"].setdefault("common_step", torch.zeros(()))
         with torch.no_grad():
             self.megatron.load_state_dict(loaded)
         for torch_optimizer in self.torch_optimizers():
-            for state in torch_optimizer.state.values():
-                state["step"] = torch.as_tensor(float(state.get("step", 0.0)), dtype=torch.float32)
+            if isinstance(torch_optimizer, torch.optim.AdamW):
+                for state in torch_optimizer.state.values():
+                    state["step"] = torch.as_tensor(float(state.get("step", 0.0)), dtype=torch.float32)
 
     def _refuse_bad_gradients(self, objection: str) -> None:
         buffers = [buffer for chunk in self._model.chunks for buffer in chunk.buffers]
@@ -206,7 +216,6 @@ def _placed(found: torch.Tensor, buffer: Any) -> torch.Tensor:
 
 
 def _megatron_config(model: PolicyModel, config: OptimizerConfig) -> MegatronOptimizerConfig:
-    precision = precision_of(model.config.precision)
     return MegatronOptimizerConfig(
         optimizer="adam",
         lr=config.lr,
@@ -215,7 +224,6 @@ def _megatron_config(model: PolicyModel, config: OptimizerConfig) -> MegatronOpt
         adam_beta2=config.beta2,
         adam_eps=config.eps,
         clip_grad=config.clip_grad_norm,
-        bf16=precision.bf16,
-        params_dtype=precision.parameters,
+        **optimizer_settings(model.config),
         use_distributed_optimizer=model.config.distributed_optimizer,
     )

@@ -20,36 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nemo_prorl.errors import ShapeError
-
-
-@dataclass(frozen=True)
-class TokenRows:
-    """Right-padded rows. With `prompt_lengths_B` the predictions of prompt tokens are not scored (and stay 0)."""
-
-    tokens_BS: Tensor
-    lengths_B: Tensor
-    prompt_lengths_B: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        if self.tokens_BS.dim() != 2 or self.lengths_B.shape != self.tokens_BS.shape[:1]:
-            raise ShapeError(
-                f"TokenRows: tokens_BS is {tuple(self.tokens_BS.shape)}, lengths_B {tuple(self.lengths_B.shape)}"
-            )
-        if not self.tokens_BS.numel():
-            raise ShapeError("TokenRows: no rows at all; every data-parallel rank needs at least one")
-        if (longest := int(self.lengths_B.max())) > self.tokens_BS.shape[1]:
-            raise ShapeError(f"TokenRows: a row of {longest} tokens in tokens_BS of width {self.tokens_BS.shape[1]}")
-        before_B = torch.ones_like(self.lengths_B) if self.prompt_lengths_B is None else self.prompt_lengths_B
-        if not bool((self.lengths_B > before_B.clamp(min=1)).all()):
-            raise ShapeError("TokenRows: a row of which nothing is to be predicted; leave it out")
-
-    @property
-    def scored_BT(self) -> Tensor:
-        """bool: predictions of real tokens, after the prompt where its length is known."""
-        target_T = torch.arange(1, self.tokens_BS.shape[1])
-        first_B = torch.ones_like(self.lengths_B) if self.prompt_lengths_B is None else self.prompt_lengths_B
-        return (target_T >= first_B[:, None]) & (target_T < self.lengths_B[:, None])
+from nemo_prorl.megatron.token_rows import TokenRows
 
 
 class Piece(NamedTuple):

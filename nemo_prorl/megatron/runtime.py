@@ -17,6 +17,7 @@ import torch.distributed as dist
 from nemo_prorl.config.schema import MegatronConfig
 from nemo_prorl.errors import ConfigError
 from nemo_prorl.megatron.cpu import open_door
+from nemo_prorl.megatron.machine import Machine, machine_problems
 from nemo_prorl.world import (
     TorchWorld,
     local_rank_from_environment,
@@ -55,9 +56,11 @@ class Runtime:
         """Join the other ranks, which torchrun or srun started; alone if nobody did.
 
         Raises:
-            ConfigError: CUDA is asked for and absent.
+            ConfigError: CUDA is asked for and absent, or this machine can't compute in the precision asked for.
         """
         device = _device(config.device)
+        if problems := list(machine_problems(config, Machine.found(device))):
+            raise ConfigError("\n".join(problems))
         moved = [what for what in config.offload if what != "gradients"]
         if device.type == "cpu" and moved:
             raise ConfigError(

@@ -20,8 +20,10 @@ from torch import Tensor
 from nemo_prorl.algorithm.reduction import Mean, Metric, merge, pack, unpack
 from nemo_prorl.megatron.microbatch import Microbatches, packer_of
 from nemo_prorl.megatron.model import PolicyModel
-from nemo_prorl.megatron.packing import Pack, TokenRows
+from nemo_prorl.megatron.packing import Pack
 from nemo_prorl.megatron.runtime import Runtime
+from nemo_prorl.megatron.token_rows import TokenRows
+from nemo_prorl.pulse import PULSE
 
 __all__ = ["Loss", "Schedule", "TokenRows", "TokenScores"]
 
@@ -54,19 +56,25 @@ class Schedule:
 
     @torch.no_grad()
     def score(self, rows: TokenRows, temperature: float) -> TokenScores:
-        """Logprobs and entropies of every row, on every rank of the model."""
-        B, S = rows.tokens_BS.shape
-        both = torch.zeros(2, B, S - 1, device=self._device)
+        """Logprobs and entropies of every row, on every rank of the model.
 
+        They are, bit for bit, those that `train` computes from the same weights for each of the rows' parts.
+        """
+        B, S = rows.tokens_BS.shape
+        both_2BT = torch.zeros(2, B, S - 1, device=self._device)
+        for numbers, part in rows.each_part():
+            self._score_part(part, temperature, both_2BT[:, numbers])
+        if self._pipeline_group.size() > 1:
+            dist.broadcast(both_2BT, src=self._last_stage, group=self._pipeline_group)
+        return TokenScores(both_2BT[0], both_2BT[1])
+
+    def _score_part(self, part: TokenRows, temperature: float, into_2BT: Tensor) -> None:
         def keep(scores: TokenScores, indices: Tensor) -> tuple[Mean, dict[str, Metric]]:
             width = scores.logprobs_BT.shape[1]
-            both[:, indices.to(self._device), :width] = torch.stack(scores)
+            into_2BT[:, indices.to(self._device), :width] = torch.stack(scores)
             return Mean(torch.zeros((), device=self._device), torch.ones((), dtype=torch.int64)), {}
 
-        self._pass(rows, temperature, keep, forward_only=True)
-        if self._pipeline_group.size() > 1:
-            dist.broadcast(both, src=self._last_stage, group=self._pipeline_group)
-        return TokenScores(both[0], both[1])
+        self._pass(part, temperature, keep, forward_only=True)
 
     def train(
         self, rows: TokenRows, temperature: float, loss: Loss, *, forward_only: bool = False
@@ -87,6 +95,7 @@ class Schedule:
         packs = self._packs(rows)
 
         def step(iterator: Iterator[Pack], chunk: Any) -> tuple[Tensor, Callable[..., Any]]:
+            PULSE.beat()
             microbatch = self._microbatches.of(next(iterator), temperature)
             output = chunk(microbatch.tokens_1l, microbatch.positions_1l, None, packed_seq_params=microbatch.packed)
 

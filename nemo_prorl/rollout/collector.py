@@ -5,22 +5,29 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
-from concurrent.futures import Future
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol
+from typing import Any, Protocol
 
 from nemo_prorl.config.schema import SamplingBudgetConfig
-from nemo_prorl.control import StopReason, never, until_asked
+from nemo_prorl.control import StopReason, never
 from nemo_prorl.data.balance import BY_TOKENS, TrainingCost, balanced_parts
 from nemo_prorl.data.blend import Blend
 from nemo_prorl.data.prompt import Prompt
-from nemo_prorl.data.sampling import SamplingParams, step_seed
-from nemo_prorl.data.trajectory import Completion, Group, Verdict
+from nemo_prorl.data.trajectory import Group
 from nemo_prorl.errors import ConfigError, RolloutError
 from nemo_prorl.recipe import Stage
+from nemo_prorl.rollout.board import Board
 from nemo_prorl.rollout.engine import RolloutEngine
-from nemo_prorl.rollout.summary import GroupSummary, merged_pool_metrics, sampling_metrics, why_too_few_teach
+from nemo_prorl.rollout.sampling import Draw, Sampler, Unused, VerdictPool
+from nemo_prorl.rollout.summary import (
+    GroupSummary,
+    sampling_metrics,
+    slowest_times,
+    verdict_metrics,
+    why_too_few_teach,
+)
+from nemo_prorl.rollout.surplus import Surplus, Taken
 from nemo_prorl.world import World, gather_or_raise
 
 log = logging.getLogger(__name__)
@@ -41,16 +48,6 @@ class PromptSource(Protocol):
     def observe(self, groups: Iterable[tuple[str, Sequence[float]]]) -> None: ...
 
 
-class VerdictPool(Protocol):
-    """What the collector asks of the verifiers."""
-
-    def submit(self, prompt: Prompt, text: str) -> Future[Verdict]: ...
-
-    def drain_metrics(self) -> dict[str, float]: ...
-
-    def check_health(self) -> None: ...
-
-
 @dataclass(frozen=True)
 class Collected:
     """A step's harvest.
@@ -67,46 +64,38 @@ class Collected:
     examples: list[Group]
 
 
-class Draw(NamedTuple):
-    """A prompt of a step. `number` counts over all ranks and rounds from 0, `repeat` how often its uid came before."""
-
-    number: int
-    repeat: int
-    prompt: Prompt
-
-
 @dataclass
 class _Harvest:
-    """What is known so far in a step: everybody's summaries, and this rank's own groups by draw."""
+    """What is known so far in a step: everybody's summaries, and this rank's own groups by draw.
 
+    `waited` are those of groups of an earlier step; their draws have negative numbers.
+    """
+
+    waited: list[GroupSummary] = field(default_factory=list)
     summaries: list[GroupSummary] = field(default_factory=list)
     own: dict[int, Group] = field(default_factory=dict)
     examples: list[Group] = field(default_factory=list)
     repeats: Counter[str] = field(default_factory=Counter)
     rounds: int = 0
-    put_back: int = 0  # prompts after the last kept one, which the mixture will give again
+    unused: Unused = field(default_factory=Unused)
 
     @property
     def drawn(self) -> int:
         return len(self.summaries)
 
     @property
-    def used(self) -> list[GroupSummary]:
-        """Without those whose prompts were put back: they are the same whatever the number of ranks."""
-        return self.summaries[: self.drawn - self.put_back]
-
-    @property
     def teaching(self) -> list[GroupSummary]:
-        return [summary for summary in self.summaries if summary.teaches]
+        return self.waited + [summary for summary in self.summaries if summary.teaches]
 
 
 class Collector:
     """Collects the groups of a step.
 
-    Every rank draws the same prompts and samples its part of them; verdicts are computed while generation goes on. Then
-    ranks tell each other what teaches, and all of them see the same: the first `prompts_per_step` teaching groups in
-    the order of drawing are kept, whatever the number of ranks. Prompts drawn after the last kept one are put back for
-    the next step, so that neither the number of ranks nor `oversample` changes which prompts a run trains on.
+    Every rank draws the same prompts and samples its part of them; verdicts are computed while generation goes on. All
+    ranks see the same: the first `prompts_per_step` teaching groups in the order of drawing are kept, whatever the
+    number of ranks. What comes after the last of them is given up as soon as that is known, and its prompts are put
+    back for the next step: neither the number of ranks nor `oversample` changes which prompts a run trains on. Or, with
+    `surplus=carry`, it is finished, and groups that teach are the next step's first.
     """
 
     def __init__(
@@ -121,8 +110,10 @@ class Collector:
         cost: TrainingCost = BY_TOKENS,
         stop_reason: StopReason = never,
     ) -> None:
-        self._engine, self._pool, self._mixture, self._world = engine, pool, mixture, world
-        self._budget, self._run_seed, self._cost, self._stop_reason = budget, run_seed, cost, stop_reason
+        self._sampler, self._pool = Sampler(engine, pool, run_seed, stop_reason), pool
+        self._mixture, self._world, self._budget, self._cost = mixture, world, budget, cost
+        self._carries = budget.surplus == "carry"
+        self._surplus = Surplus(budget.max_steps_waited)
 
     def collect(self, stage: Stage, step: int) -> Collected:
         """This rank's share of the groups to train on in `step`.
@@ -134,13 +125,13 @@ class Collector:
             VerifierError: verifiers of a domain, on any rank, fail too often.
         """
         self._check_shares(stage)
-        harvest = _Harvest()
+        taken = self._surplus.take(stage.sampling) if self._carries else Taken([], 0)
+        harvest = self._with_waiting(taken.groups)
         if self._budget.drop_equal_groups:
             kept = self._until_enough_teach(stage, step, harvest)
         else:
             self._round(stage, step, harvest, stage.prompts_per_step)
             kept = harvest.summaries
-        self._mixture.observe((summary.uid, summary.judged_rewards) for summary in harvest.used)
         exhausted = len(kept) < stage.prompts_per_step
         if exhausted and self._budget.on_exhausted == "error":
             raise RolloutError(self._exhausted_message(stage, step, harvest) + ADVICE)
@@ -152,14 +143,41 @@ class Collector:
             )
         kept = kept[: updates * stage.prompts_per_update]
         metrics = {
-            **sampling_metrics(harvest.summaries, kept, harvest.rounds),
+            **self._metrics(harvest, kept, taken),
             "rollout/exhausted": float(exhausted),
             "rollout/updates": float(updates),
             "rollout/no_group_taught": float(not harvest.teaching),
-            **merged_pool_metrics(self._world.gather(self._pool.drain_metrics())),
         }
-        wanted = self._share(stage, kept)
-        return Collected(self._world.share_out(harvest.own, wanted), updates, metrics, harvest.examples)
+        groups = self._world.share_out(harvest.own, self._share(stage, kept))
+        self._mixture.observe((summary.uid, summary.judged_rewards) for summary in harvest.summaries)
+        if self._carries:
+            left = [summary.draw for summary in harvest.teaching[len(kept) :]]
+            self._surplus.keep(self._world.share_out(harvest.own, left), stage.sampling)
+        return Collected(groups, updates, metrics, harvest.examples)
+
+    # -- what waits for the next step --------------------------------------------------------------------------------
+
+    def forget_surplus(self) -> None:
+        """To be called when the policy becomes another one than a few updates make it."""
+        self._surplus.forget()
+
+    def state_dict(self) -> dict[str, Any]:
+        """JSON types only: the groups that wait, the same on every rank."""
+        return self._surplus.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._surplus.load_state_dict(state)
+        if not self._carries:
+            self._surplus.forget()
+
+    def _with_waiting(self, groups: Sequence[Group]) -> _Harvest:
+        """A harvest that begins with these. Every rank has them, and one of them is to give each to the others."""
+        numbered = {number - len(groups): group for number, group in enumerate(groups)}
+        return _Harvest(
+            waited=[GroupSummary.of(*item) for item in numbered.items()],
+            own={number: group for number, group in numbered.items() if number % self._world.size == self._world.rank},
+            repeats=Counter(group.prompt.uid for group in groups),
+        )
 
     # -- rounds ------------------------------------------------------------------------------------------------------
 
@@ -172,10 +190,6 @@ class Collector:
                 "step %d, round %d: %d of %d groups teach so far, of %d prompts",
                 *(step + 1, harvest.rounds, len(harvest.teaching), wanted, harvest.drawn),
             )
-            if len(harvest.teaching) >= wanted:
-                harvest.put_back = harvest.drawn - harvest.teaching[wanted - 1].draw - 1
-                if harvest.put_back:
-                    self._mixture.put_back(harvest.put_back)
         return harvest.teaching[:wanted]
 
     def _round_size(self, stage: Stage, harvest: _Harvest) -> int:
@@ -183,28 +197,49 @@ class Collector:
         missing = stage.prompts_per_step - len(harvest.teaching)
         most = stage.prompts_per_step
         if harvest.drawn:
-            expected = missing * harvest.drawn / max(len(harvest.teaching), 1)
+            expected = missing * harvest.drawn / max(len(harvest.teaching) - len(harvest.waited), 1)
             missing = min(math.ceil(expected), most)
         prompts = math.ceil(missing * self._budget.oversample)
         return math.ceil(prompts / self._world.size) * self._world.size
 
     def _round(self, stage: Stage, step: int, harvest: _Harvest, prompts: int) -> None:
         """Draw, sample, judge, and tell each other. A rank that fails says so first, so that no other waits for it."""
+        may_end_early = self._budget.drop_equal_groups and not self._carries
+        missing = stage.prompts_per_step - len(harvest.teaching) if may_end_early else None
+        board = Board(self._world, prompts, missing)
         own: dict[int, Group] = {}
         failure: Exception | None = None
         try:
-            own = self._sample(self._draw(stage, harvest, prompts), stage, step)
+            own, unused = self._sample(stage, step, harvest, prompts, board)
+            harvest.unused += unused
             self._pool.check_health()
         except Exception as error:
             failure = error
         summaries = [GroupSummary.of(*item) for item in own.items()]
         parts = gather_or_raise(self._world, summaries, failure, "sampling")
         harvest.summaries += sorted((summary for part in parts for summary in part), key=lambda summary: summary.draw)
+        if board.needed < prompts:
+            self._mixture.put_back(prompts - board.needed)
         if harvest.rounds == 0:
             harvest.examples += own.values()
         keep_all = not self._budget.drop_equal_groups
         harvest.own.update({number: group for number, group in own.items() if keep_all or group.teaches})
         harvest.rounds += 1
+
+    def _sample(
+        self, stage: Stage, step: int, harvest: _Harvest, prompts: int, board: Board
+    ) -> tuple[dict[int, Group], Unused]:
+        """This rank's part of a round, by draw number."""
+        began = harvest.drawn
+        try:
+            draws = self._draw(stage, harvest, prompts)
+        except Exception:
+            board.finish(gives_up=True)
+            raise
+        own = {place: draw for place, draw in enumerate(draws) if draw.number % self._world.size == self._world.rank}
+        groups, unused = self._sampler.sample(own, stage.sampling, step, board)
+        waited = 0 if self._carries else None
+        return {began + place: replace(groups[place], steps_waited=waited) for place in sorted(groups)}, unused
 
     def _draw(self, stage: Stage, harvest: _Harvest, prompts: int) -> list[Draw]:
         draws: list[Draw] = []
@@ -213,39 +248,27 @@ class Collector:
             harvest.repeats[prompt.uid] += 1
         return draws
 
-    # -- sampling ----------------------------------------------------------------------------------------------------
+    # -- what is told, and shares ------------------------------------------------------------------------------------
 
-    def _sample(self, draws: Sequence[Draw], stage: Stage, step: int) -> dict[int, Group]:
-        """This rank's part of `draws` as judged groups, by draw number.
-
-        The mixture repeats a problem within a step only when it has no others. It is then sampled from another seed, so
-        that its second group isn't a copy of the first.
-        """
-        own = [draw for draw in draws if draw.number % self._world.size == self._world.rank]
-        groups: dict[int, Group] = {}
-        for repeat in sorted({draw.repeat for draw in own}):
-            purpose = f"train, repeat {repeat}" if repeat else "train"
-            sampling = replace(stage.sampling, seed=step_seed(self._run_seed, step, purpose))
-            groups.update(self._sample_once([draw for draw in own if draw.repeat == repeat], sampling))
-        return dict(sorted(groups.items()))
-
-    def _sample_once(self, draws: Sequence[Draw], sampling: SamplingParams) -> dict[int, Group]:
-        answers: list[dict[int, tuple[Completion, Future[Verdict]]]] = [{} for _ in draws]
-        sampled = self._engine.generate([draw.prompt for draw in draws], sampling)
-        for index, sample, completion in until_asked(sampled, self._stop_reason):
-            answers[index][sample] = completion, self._pool.submit(draws[index].prompt, completion.text)
-        groups = {}
-        for draw, by_sample in zip(draws, answers, strict=True):
-            if set(by_sample) != set(range(sampling.samples_per_prompt)):
-                raise RolloutError(
-                    f"the rollout engine gave samples {sorted(by_sample)} of prompt {draw.prompt.uid!r}, expected "
-                    f"each of 0 to {sampling.samples_per_prompt - 1}; this is a bug in {type(self._engine).__name__}"
-                )
-            completions, verdicts = zip(*(by_sample[sample] for sample in sorted(by_sample)), strict=True)
-            groups[draw.number] = Group(draw.prompt, completions, tuple(verdict.result() for verdict in verdicts))
-        return groups
-
-    # -- shares ------------------------------------------------------------------------------------------------------
+    def _metrics(self, harvest: _Harvest, kept: Sequence[GroupSummary], taken: Taken) -> dict[str, float]:
+        """The same on every rank, and, but for times, whatever was going on when enough was known to teach."""
+        told = self._world.gather((self._pool.drain_metrics(), harvest.unused))
+        unused = sum((unused for _, unused in told), Unused())
+        metrics = {
+            **(sampling_metrics(harvest.summaries, kept, harvest.rounds) if harvest.summaries else {}),
+            **verdict_metrics(harvest.summaries),
+            **slowest_times(times for times, _ in told),
+            "rollout/surplus_groups": float(len(harvest.teaching[len(kept) :])),
+            "time/unused_completions": float(unused.completions),
+            "time/unused_tokens": float(unused.tokens),
+            "time/aborted_completions": float(unused.aborted),
+        }
+        if self._carries:
+            carried = [group.steps_waited or 0 for group in taken.groups[: len(kept)]]
+            metrics["rollout/carried_groups"] = float(len(carried))
+            metrics["rollout/steps_waited_mean"] = sum(carried) / len(kept) if kept else 0.0
+            metrics["rollout/dropped_groups"] = float(taken.dropped)
+        return metrics
 
     def _check_shares(self, stage: Stage) -> None:
         if stage.prompts_per_update % self._world.data_size:

@@ -116,6 +116,7 @@ class Decoding:
         stop_V: Tensor,
         pad_id: int,
         mask_dtype: torch.dtype,
+        make_cache: Callable[[int, int, int], KeyValueCache] = KeyValueCache,
     ) -> None:
         self._forward, self._jobs, self._sampling, self._stop_V, self._pad_id = forward, jobs, sampling, stop_V, pad_id
         device = stop_V.device
@@ -134,7 +135,7 @@ class Decoding:
             for row, job in enumerate(jobs):
                 self._uniform_TN[: job.room, row] = torch.from_numpy(uniform_stream(job.seed, job.room))
         self._mask = _PaddingMask(self._width - self._prompt_length_N, self._width + most, mask_dtype)
-        self._cache = KeyValueCache(len(jobs), self._width, self._width + most)
+        self._cache = make_cache(len(jobs), self._width, self._width + most)
         self._rows_B = torch.arange(len(jobs), device=device)  # the job of each row of the cache
         self._last_B = torch.empty(0, dtype=torch.int64)
         self._drawn = 0

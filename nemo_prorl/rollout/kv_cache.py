@@ -47,7 +47,7 @@ class KeyValueCache:
             rows, prompt_of_row = self._reading
             for store, new in ((self._keys, keys_BHSD), (self._values, values_BHSD)):
                 if layer_idx not in store:
-                    store[layer_idx] = new.new_empty(self.rows, new.shape[1], self._capacity, new.shape[3])
+                    store[layer_idx] = self._room_like(new)
                 store[layer_idx][rows, :, : new.shape[2]] = new[prompt_of_row]
             return keys_BHSD, values_BHSD
         keys, values = self._keys[layer_idx], self._values[layer_idx]
@@ -61,6 +61,9 @@ class KeyValueCache:
             for tensor in (*self._keys.values(), *self._values.values()):
                 tensor[targets, :, : self.length] = tensor[sources, :, : self.length]
         self.rows = rows
+
+    def _room_like(self, new: Tensor) -> Tensor:
+        return new.new_empty(self.rows, new.shape[1], self._capacity, new.shape[3])
 
     def _wider(self, old: Tensor) -> Tensor:
         heads, size = old.shape[1], old.shape[3]

@@ -62,7 +62,6 @@ def sampling_metrics(sampled: Sequence[GroupSummary], kept: Sequence[GroupSummar
         "rollout/rounds": float(rounds),
         "rollout/sampled_groups": float(len(sampled)),
         "rollout/kept_groups": float(len(kept)),
-        "rollout/surplus_groups": float(sum(group.teaches for group in sampled) - sum(group.teaches for group in kept)),
         "rollout/teaching_fraction": fmean(group.teaches for group in sampled),
         "rollout/all_right_fraction": sum(reward == 1 for reward in equal) / len(sampled),
         "rollout/all_wrong_fraction": sum(reward == 0 for reward in equal) / len(sampled),
@@ -123,18 +122,29 @@ def why_too_few_teach(sampled: Sequence[GroupSummary]) -> str:
     return "\n".join(lines)
 
 
-def merged_pool_metrics(of_ranks: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The verifier pools' metrics of all ranks as one: times become the slowest rank's, counts add up."""
-    merged: dict[str, float] = {}
+def verdict_metrics(groups: Iterable[GroupSummary]) -> dict[str, float]:
+    """How many verdicts there were in each domain, and of which outcome."""
+    values: dict[str, float] = {}
+    for domain, parts in by_domain(groups).items():
+        outcomes = _flat(group.outcomes for group in parts)
+        values[f"verifier/{domain}/verdicts"] = float(len(outcomes))
+        for outcome in OUTCOMES:
+            values[f"verifier/{domain}/{outcome}"] = float(sum(one == outcome for one in outcomes))
+            values[f"verifier/{domain}/{outcome}_fraction"] = _fraction(outcomes, outcome)
+    return values
+
+
+def slowest_times(of_ranks: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Of the verifier pools' metrics of all ranks the times, each of the slowest rank.
+
+    Their counts also have the verdicts on what turned out not to be needed, and how many those are is chance.
+    """
+    slowest: dict[str, float] = {}
     for values in of_ranks:
         for name, value in values.items():
-            known = merged.setdefault(name, 0.0)
-            merged[name] = max(known, value) if name.startswith("time/") else known + value
-    for name in merged:
-        if name.endswith("_fraction"):
-            verifier, _, outcome = name.removesuffix("_fraction").rpartition("/")
-            merged[name] = merged[f"{verifier}/{outcome}"] / merged[f"{verifier}/verdicts"]
-    return merged
+            if name.startswith("time/"):
+                slowest[name] = max(slowest.get(name, value), value)
+    return slowest
 
 
 def _advice(domain: str, reward: float, cut: float) -> str:

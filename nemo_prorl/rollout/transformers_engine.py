@@ -18,6 +18,7 @@ from nemo_prorl.data.tokenizer import Tokenizer
 from nemo_prorl.errors import RolloutError, WeightsError
 from nemo_prorl.rollout.decoding import Decoding, batches, check_room
 from nemo_prorl.rollout.engine import Sampled
+from nemo_prorl.rollout.fixed_shapes import FixedShapes
 from nemo_prorl.rollout.kv_cache import KeyValueCache
 from nemo_prorl.rollout.refit import refit
 
@@ -29,7 +30,8 @@ class TransformersEngine:
 
     Only the folder's config is read: weights come through `load_weights`. A prompt is computed once for all its
     samples, and a finished completion leaves its batch. Knobs: `max_batch_sequences`, how many completions are under
-    generation at once (memory grows with it, and so does speed); `dtype` of weights and cache.
+    generation at once (memory grows with it, and so does speed); `dtype` of weights and cache; `fixed_shapes`: round
+    rows and columns up to a few sizes, which on a GPU are replayed as CUDA graphs (None: on a GPU).
     """
 
     def __init__(
@@ -40,11 +42,16 @@ class TransformersEngine:
         *,
         max_batch_sequences: Annotated[int, Field(ge=1)] = 128,
         dtype: Literal["fp32", "bf16"] = "fp32",
+        fixed_shapes: bool | None = None,
     ) -> None:
         self._tokenizer, self._device, self._max_rows = tokenizer, torch.device(device), max_batch_sequences
         self._model = _empty_model(Path(model_path), DTYPES[dtype]).to(self._device)
         self._stop_V = torch.zeros(self._model.config.vocab_size, dtype=torch.bool, device=self._device)
         self._stop_V[[i for i in tokenizer.stop_ids if i < len(self._stop_V)]] = True
+        on_gpu = self._device.type == "cuda"
+        self._fixed = (
+            FixedShapes(self._forward, graphs=on_gpu) if (on_gpu if fixed_shapes is None else fixed_shapes) else None
+        )
         self._loaded = False
 
     def load_weights(self, stream: Iterable[tuple[str, Tensor]]) -> None:
@@ -65,17 +72,20 @@ class TransformersEngine:
         return self._sampled(prompts, sampling)
 
     def release(self) -> None:
-        """Nothing outlives an iterator but the weights, and those are kept for the next `load_weights` to overwrite."""
+        """Caches and graphs go; the weights are kept for the next `load_weights` to overwrite."""
+        if self._fixed is not None:
+            self._fixed.release()
 
     def _sampled(self, prompts: Sequence[Prompt], sampling: SamplingParams) -> Iterator[Sampled]:
         for jobs in batches(prompts, sampling, self._max_rows):
             decoding = Decoding(
-                self._forward,
+                self._forward if self._fixed is None else self._fixed,
                 jobs,
                 sampling,
                 stop_V=self._stop_V,
                 pad_id=self._tokenizer.pad_id,
                 mask_dtype=self._model.dtype,
+                make_cache=KeyValueCache if self._fixed is None else self._fixed.cache,
             )
             for decoded in decoding:
                 yield decoded.sampled(self._tokenizer)

@@ -31,7 +31,7 @@ def environment_of_attempt(environment: Mapping[str, str] = os.environ) -> dict[
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
         "python": platform.python_version(),
-        "versions": {"nemo_prorl": nemo_prorl.__version__, **_versions()},
+        "versions": package_versions(),
         "source_revision": source_revision(Path(nemo_prorl.__file__).parent),
         "environment": {
             name: value
@@ -53,8 +53,9 @@ def source_revision(folder: Path) -> str | None:
     return f"{revision} + changes" if revision and changed else revision
 
 
-def _versions() -> dict[str, str]:
-    found = {}
+def package_versions() -> dict[str, str]:
+    """Of this package and those that make a difference to what it computes."""
+    found = {"nemo_prorl": nemo_prorl.__version__}
     for package in PACKAGES:
         try:
             found[package] = version(package)

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 # What a line shows, in order: metric, its name in the line, format.
 SHOWN = (
     ("sft/loss", "loss", ".4f"),
+    ("evaluation/solved", "solved", ".3f"),
     ("reward/sampled_mean", "reward", ".3f"),
     ("reward/kept_mean", "kept", ".3f"),
     ("policy/entropy", "entropy", ".3f"),
@@ -30,19 +31,26 @@ SHOWN = (
 
 
 class Progress:
-    """Tells how far a run of `total` steps has come. Lines go through the log, so they are in its file as well.
+    """Tells how far a run of `total` steps, or whatever `unit` is, has come. Lines go through the log, so they are in
+    its file as well.
 
     What others than people read goes to `status`.
     """
 
     def __init__(
-        self, total: int, *, is_main: bool, stream: TextIO | None = None, status: RunStatus | None = None
+        self,
+        total: int,
+        *,
+        is_main: bool,
+        unit: str = "step",
+        stream: TextIO | None = None,
+        status: RunStatus | None = None,
     ) -> None:
         stream = sys.stderr if stream is None else stream
-        self._total, self._is_main = total, is_main
+        self._total, self._is_main, self._unit = total, is_main, unit
         self._status = status or RunStatus(None, attempt=0)
         has_bar = is_main and stream.isatty()
-        self._bar = tqdm(total=total, unit="step", file=stream, dynamic_ncols=True, leave=False) if has_bar else None
+        self._bar = tqdm(total=total, unit=unit, file=stream, dynamic_ncols=True, leave=False) if has_bar else None
 
     def resume(self, step: int) -> None:
         """The run stands after `step` steps."""
@@ -58,7 +66,7 @@ class Progress:
         self._status.stepped(step, stage)
         if not self._is_main:
             return
-        log.info("%s", line_of(step, self._total, stage, values))
+        log.info("%s", line_of(step, self._total, stage, values, self._unit))
         if self._bar is not None:
             self._bar.update(step - self._bar.n)
 
@@ -74,9 +82,9 @@ class Progress:
         self._status.update(last_checkpoint={"name": checkpoint, "unix_seconds": time.time()})
 
     def stopping(self, reason: str) -> None:
-        """The run was asked to stop, and does what is left to be done."""
+        """The run is to stop, and does what is left to be done."""
         self._status.update(state="stopping", reason=reason)
-        self.say(f"asked to stop ({reason})")
+        self.say(f"stopping ({reason})")
 
     def say(self, text: str) -> None:
         """A line about something other than a step."""
@@ -96,13 +104,13 @@ class Progress:
         self.close()
 
 
-def line_of(step: int, total: int, stage: str, values: Mapping[str, float]) -> str:
+def line_of(step: int, total: int, stage: str, values: Mapping[str, float], unit: str = "step") -> str:
     """The line of a step; metrics that the step doesn't have are left out.
 
     >>> line_of(7, 90, "s1", {"reward/sampled_mean": 0.5, "kl/reference": 0.001, "time/step_seconds": 2.0})
     'step  7/90 s1 | reward 0.500 | KL 0.0010 | seconds 2.0'
     """
-    parts = [f"step {step:>{len(str(total))}}/{total} {stage}"]
+    parts = [f"{unit} {step:>{len(str(total))}}/{total} {stage}"]
     if "rollout/step_left_out" in values:
         parts.append("too few groups taught, policy unchanged")
     parts += [f"{short} {values[name]:{form}}" for name, short, form in SHOWN if name in values]

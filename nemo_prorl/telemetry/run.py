@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -15,9 +16,11 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from nemo_prorl.config.evaluate import EvaluateConfig
 from nemo_prorl.config.schema import ProRLConfig, SFTConfig
 from nemo_prorl.control import RunControl, StopRequests, StopSignals, time_limit
 from nemo_prorl.errors import FINAL_CODES, INTERRUPTED, ProRLError, RunInUseError, Stopped
+from nemo_prorl.pulse import PULSE
 from nemo_prorl.telemetry.attempts import HEARTBEAT_SECONDS, Attempt
 from nemo_prorl.telemetry.environment import environment_of_attempt
 from nemo_prorl.telemetry.log import configure_logging, hold_records
@@ -26,9 +29,11 @@ from nemo_prorl.telemetry.run_folder import opened
 from nemo_prorl.telemetry.status import STATUS_FILE, Heartbeat, RunStatus
 from nemo_prorl.world import World, gather_or_raise, rank_from_environment, world_size_from_environment
 
+log = logging.getLogger(__name__)
+
 
 class Place(NamedTuple):
-    """What a rank does. `progress` is another number whenever something has moved: a phase, a completion."""
+    """What a rank does. `progress` is another number whenever it gets on: by a completion, a microbatch, a phase."""
 
     phase: str
     step: int | None
@@ -47,14 +52,14 @@ class Run:
         self.run_dir, self._level, self._asked = run_dir, level, asked
         self._attempt, self._refusal = attempt, refusal
         self.log_file = None if attempt is None else _log_of(attempt.folder, 0)
-        self.has_met, self._has_ended = False, False
+        self._has_ended = False
         status_file = run_dir / STATUS_FILE if attempt is not None else None
         self.status = RunStatus(status_file, attempt=0 if attempt is None else attempt.number)
 
     @property
     def place(self) -> Place:
         """What this rank does at this moment."""
-        return Place(*self.status.present, self.status.changes + self._asked.times_asked)
+        return Place(*self.status.present, self.status.changes + PULSE.beats)
 
     def join(self, world: World) -> RunControl:
         """Collective, once the ranks have met: all log to files of this attempt from now on.
@@ -72,7 +77,6 @@ class Run:
             self.log_file = _log_of(folder, world.rank)
             with opened(self.run_dir):
                 configure_logging(world.rank, self._level, self.log_file)
-        self.has_met = True
         return RunControl(self.run_dir, world, self._asked)
 
     def end(self, error: BaseException | None) -> None:
@@ -86,11 +90,14 @@ class Run:
             **known, restart=state != "finished" and exit_code not in FINAL_CODES, phase=None, eta_unix_seconds=None
         )
         said = self.status.heartbeat
-        self._attempt.add({**known, "ended_unix_seconds": said})
+        try:
+            self._attempt.add({**known, "ended_unix_seconds": said})
+        except OSError as problem:  # a full disk, which must not hide why the run ends
+            log.warning("%s can't be told how it ended: %s", self._attempt.folder, problem)
 
 
 @contextmanager
-def open_run(config: ProRLConfig | SFTConfig, signals: StopSignals) -> Iterator[Run]:
+def open_run(config: ProRLConfig | SFTConfig | EvaluateConfig, signals: StopSignals) -> Iterator[Run]:
     """Claim the run's folder, log to it, and note in it how the run ends. Cheap: nothing large is loaded for it.
 
     Raises:

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 class Timer:
     """Wall-clock seconds by phase, added up until drained. Phases may lie inside each other.
 
-    `on_phase` is told whenever another phase is the innermost one; outside of all that is `between`.
+    `on_phase` is told whenever another phase is the innermost one; outside of all that is `between`. A phase that an
+    error ends stays told until another begins, so that it can be said where the error came from.
 
     >>> timer = Timer()
     >>> with timer("rollout"):
@@ -31,10 +32,15 @@ class Timer:
         self._tell()
         try:
             yield
-        finally:
-            self._open.pop()
-            self._tell()
-            self._seconds[phase] = self._seconds.get(phase, 0.0) + time.perf_counter() - start
+        except BaseException:
+            self._end(phase, start)
+            raise
+        self._end(phase, start)
+        self._tell()
+
+    def _end(self, phase: str, start: float) -> None:
+        self._open.pop()
+        self._seconds[phase] = self._seconds.get(phase, 0.0) + time.perf_counter() - start
 
     def _tell(self) -> None:
         if self._on_phase is not None:

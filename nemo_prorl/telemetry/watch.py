@@ -88,8 +88,24 @@ KINDS: Mapping[str, Kind] = {
     ),
     "sampler_mismatch": Kind(
         "policy/sampler_multiplicative_error",
-        "the sampler's probabilities differ from the trainer's: set loss.sampler_correction.enabled=true, and look at "
-        "the rollout engine's precision and its weights",
+        "the sampler's probabilities differ from the trainer's: run `prorl doctor rollout`, look at the rollout "
+        "engine's precision and its weights; what is meant to differ is corrected by loss.sampler_correction.name="
+        "token_tis",
+    ),
+    "sampler_drift": Kind(
+        "policy/sampler_logprob_difference",
+        "the sampler has moved away from the trainer within a few steps: a tensor may no longer arrive in refits, or a "
+        "cache isn't emptied; run `prorl doctor rollout` on the newest checkpoint before training on",
+    ),
+    "correction_drops": Kind(
+        "policy/correction_dropped_fraction",
+        "the sampler correction leaves out many tokens, so most of the sampling is wasted: widen its bounds (low, "
+        "high), take token_tis, or bring sampler and trainer closer together (precision)",
+    ),
+    "stale_groups": Kind(
+        "policy/stale_kl",
+        "the policy moves too far between sampling a group and training on it: set sampling.surplus=abort, lower "
+        "sampling.oversample, or lower optimizer.lr",
     ),
     "ratios_not_one": Kind(
         "policy/approximate_kl_first_update",

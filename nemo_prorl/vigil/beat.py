@@ -51,11 +51,6 @@ class Telling(Protocol):
         """Where it logs to, once that is known."""
         ...
 
-    @property
-    def has_met(self) -> bool:
-        """Whether all ranks have come together."""
-        ...
-
 
 def where_threads_are(main: int) -> tuple[str, bool]:
     """The line that thread `main` is at, and whether it waits for other ranks, itself or through another thread."""

@@ -99,18 +99,19 @@ def ports(port: int | None) -> list[int]:
 
 def listen(port: int | None) -> socket.socket | None:
     """The main rank's door; None: all ports are taken."""
-    family = socket.AF_INET6 if ":" in os.environ.get("MASTER_ADDR", "") else socket.AF_INET
+    address = os.environ.get("MASTER_ADDR", "")
+    # A host may know the name that others call it by as 127.0.1.1; so it listens everywhere, unless all ranks are here.
+    host = address if address in ("127.0.0.1", "localhost", "::1") else ""
     for number in ports(port):
-        for host in (os.environ.get("MASTER_ADDR", ""), ""):  # its own address alone, where it is one
-            door = socket.socket(family, socket.SOCK_STREAM)
-            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                door.bind((host, number))
-                door.listen(1024)
-                door.setblocking(False)
-                return door
-            except OSError:
-                door.close()
+        door = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            door.bind((host, number))
+            door.listen(1024)
+            door.setblocking(False)
+            return door
+        except OSError:
+            door.close()
     return None
 
 

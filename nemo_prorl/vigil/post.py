@@ -211,8 +211,8 @@ class RankPost:
         self._own_seen = Seen(own, 0.0, str(self._own))
         if self._main is None:
             return self._meet(own)
-        if self._line is None:  # the main rank has ended well
-            return None
+        if self._line is None:  # the main rank has ended well, and judges no more
+            return judged({self._rank: self._own_seen}, self._config)
         self._line.send({"beat": own.as_json()})
         seen = self._main.as_seen()
         is_silent = seen is not None and seen.silent_seconds > self._config.silence_of(seen.beat.phase)

@@ -19,7 +19,7 @@ from nemo_prorl.vigil.ending import end_process, force_out
 from nemo_prorl.vigil.post import MainPost, Post, RankPost
 from nemo_prorl.vigil.stacks import Stacks
 from nemo_prorl.vigil.verdict import Verdict, failed, survey
-from nemo_prorl.world import rank_from_environment, world_size_from_environment
+from nemo_prorl.world import rank_from_environment, ranks_have_met, world_size_from_environment
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,7 @@ RANKS_A_SECOND = 100  # so many signs of life the main rank reads in a second, h
 # What the clock counts of one turn: a run that was suspended as a whole, and goes on, has not hung.
 LONGEST_TURN_SECONDS = 2.0
 SPARE_SECONDS = 60.0
+LEAVE_SECONDS = 5.0
 EXPLAIN_SECONDS = 10.0  # so long an error of a collective waits to hear whose fault it is
 
 
@@ -99,7 +100,7 @@ class Vigil:
         progress = self._telling.place.progress
         self._idle_seconds = self._idle_seconds + seconds if progress == self._progress else 0.0
         self._progress = progress
-        self._post.have_met = self._telling.has_met
+        self._post.have_met = ranks_have_met()
 
     def _beat(self) -> Beat:
         phase, step, _ = self._telling.place
@@ -149,12 +150,15 @@ class Vigil:
         self._is_judged.wait(EXPLAIN_SECONDS)
         if self._verdict is not None:
             return self._verdict.as_error()
+        others = {rank: seen for rank, seen in self._post.seen.items() if rank != self._rank}
         said = str(error).strip().partition("\n")[0][:300]
-        return PeerLostError(
+        unexplained = PeerLostError(
             f"a collective failed in phase {self._telling.place.phase} ({type(error).__name__}: {said}), though no "
-            f"rank is known to be dead: {survey(self._post.seen)}. If one of them only takes its time, raise "
+            f"rank is known to be dead: {survey(others)}. If one of them only takes its time, raise "
             "megatron.collective_timeout_minutes; the same command goes on from the newest checkpoint"
         )
+        self._tell_failure(unexplained)
+        return unexplained
 
     def __enter__(self) -> Vigil:
         self._stacks.open()
@@ -171,7 +175,8 @@ class Vigil:
                 self._tell_failure(error)
         finally:
             self._is_left.set()
-            self._thread.join()
+            self._thread.join(LEAVE_SECONDS)
             self._post.say_done()
-            self._post.close()
-            self._stacks.close()
+            if not self._thread.is_alive():  # it may be looking for a main rank that isn't there
+                self._post.close()
+                self._stacks.close()

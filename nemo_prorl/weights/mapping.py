@@ -228,4 +228,20 @@ def hf_parts(operations: Mapping[str, Operation]) -> Iterator[Part]:
 
 
 def _joined(shards: Sequence[Tensor], axis: int) -> Tensor:
-    return shards[0] if len(shards) == 1 else torch.cat(list(shards), dim=axis)
+    """One tensor; a view where the shards lie in memory one after another already, as those of a large one do."""
+    if len(shards) == 1:
+        return shards[0]
+    return _as_one(shards) if axis == 0 and _are_adjacent(shards) else torch.cat(list(shards), dim=axis)
+
+
+def _are_adjacent(shards: Sequence[Tensor]) -> bool:
+    return all(shard.is_contiguous() for shard in shards) and all(
+        one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
+        and one.storage_offset() + one.numel() == other.storage_offset()
+        for one, other in itertools.pairwise(shards)
+    )
+
+
+def _as_one(shards: Sequence[Tensor]) -> Tensor:
+    rows = sum(len(shard) for shard in shards)
+    return shards[0].as_strided((rows, *shards[0].shape[1:]), shards[0].stride())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,37 @@ from nemo_prorl.weights.hf_folder import stream
 from tests.megatron.scenarios import engine
 from tests.processes import run_ranks
 from tests.tiny_models import tiny_hf_folder
+
+
+def exported_as(like: Path, folder: Path) -> None:
+    """A policy in fp32 and one in bf16, each written in both dtypes."""
+    for precision in ("fp32", "bf16"):
+        with engine(like, {"precision": precision}) as mine:
+            for dtype in ("fp32", "bf16"):
+                Export(ExportConfig(dtype=dtype), like, mine.runtime.world)(
+                    mine.model, folder / f"{precision} as {dtype}"
+                )
+
+
+@pytest.mark.processes
+def test_an_export_is_in_the_dtype_asked_for_whatever_the_policy_computes_in(tmp_path: Path) -> None:
+    """bf16 is fp32 rounded to the nearest; a bf16 policy in fp32 has the same numbers, and no more of them."""
+    model = tiny_hf_folder(tmp_path / "model", "qwen2", tied=True)
+    run_ranks(exported_as, 1, model, tmp_path)
+    source = dict(stream(model))
+    found = {name: dict(stream(tmp_path / name)) for name in ("fp32 as fp32", "fp32 as bf16", "bf16 as fp32")}
+    found["bf16 as bf16"] = dict(stream(tmp_path / "bf16 as bf16"))
+    for name, tensors in found.items():
+        dtype = torch.float32 if name.endswith("fp32") else torch.bfloat16
+        assert {tensor.dtype for tensor in tensors.values()} == {dtype}
+        spelled = json.loads((tmp_path / name / "config.json").read_text())["dtype"]
+        assert spelled == str(dtype).removeprefix("torch.")
+    for name, tensor in source.items():
+        rounded = tensor.to(torch.bfloat16)
+        assert torch.equal(found["fp32 as fp32"][name], tensor)
+        assert torch.equal(found["fp32 as bf16"][name], rounded)
+        assert torch.equal(found["bf16 as bf16"][name], rounded)
+        assert torch.equal(found["bf16 as fp32"][name], rounded.float())
 
 
 def exported(like: Path, folders: list[Path]) -> list[str]:

@@ -100,37 +100,6 @@ def test_the_kl_share_is_taken_token_by_token():
     assert_close(values(metrics), {"kl/reference": 2.0, "kl/loss_share": 1.25 / 3})
 
 
-def test_the_mismatch_with_the_sampler_by_hand():
-    """Trainer 0.5 and 0.1 against sampler 0.4 and 0.2: off by the factors 1.25 and 2, by 0.1 in probability both.
-
-    The worst response is off by exp of (ln 1.25 + ln 2) / 2, the square root of 2.5: 1.58114.
-    k3 of KL(sampler || trainer), d = log trainer/sampler: 0.25 - ln 1.25 = 0.02686 and 0.5 - 1 + ln 2 = 0.19315.
-    A second response agrees at its only token, which makes three.
-    """
-    old = torch.stack([logs(0.5, 0.1)[0], logs(0.3, 0.9)[0]])
-    sampler = torch.stack([logs(0.4, 0.2)[0], logs(0.3, 0.1)[0]])
-    mask = torch.tensor([[True, True], [True, False]])
-    assert_close(
-        values(diagnostics.sampler_mismatch(old, sampler, mask)),
-        {
-            "policy/sampler_probability_difference": 0.2 / 3,
-            "policy/sampler_multiplicative_error": 4.25 / 3,
-            "policy/sampler_sequence_error_max": 1.58114,
-            "policy/sampler_logprob_difference_max": 0.69315,
-            "policy/sampler_kl": 0.22001 / 3,
-        },
-        atol=1e-5,
-        rtol=0,
-    )
-
-
-def test_correction_weights_by_hand():
-    metrics = diagnostics.correction_weights(
-        torch.tensor([[0.5, 1.0, 2.0, 2.0]]), torch.tensor([[True, True, True, False]]), 2.0
-    )
-    assert_close(values(metrics), {"policy/correction_weight": 3.5 / 3, "policy/correction_clipped_fraction": 1 / 3})
-
-
 def test_a_diagnostic_has_no_gradient():
     logp = (-torch.rand(2, 3)).requires_grad_()
     metrics = diagnostics.policy_step(logp, logp.detach(), -logp, everywhere(logp))

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from nemo_prorl.algorithm.correction import icepop, token_tis
 from nemo_prorl.algorithm.objective import clip_higher
 from nemo_prorl.algorithm.policy_loss import PolicyLoss
 from nemo_prorl.algorithm.reduction import sequence_mean, token_mean
@@ -58,10 +59,34 @@ def test_the_loss_is_the_surrogate_plus_beta_times_the_kl():
 
 def test_the_correction_weighs_the_surrogate_and_not_the_kl():
     """The first token's weight 2 is truncated at 1.5: (-3.75 + 0.8 - 1 + 0.3 * 0.5) / 3 = -3.8 / 3."""
-    mean, metrics = evaluated(PolicyLoss(OBJECTIVE, token_mean, kl_weight=0.3, correction_max_weight=1.5))
+    mean, metrics = evaluated(
+        PolicyLoss(OBJECTIVE, token_mean, kl_weight=0.3, correction=partial(token_tis, max_weight=1.5))
+    )
     assert mean.value == pytest.approx(-3.8 / 3)
     assert metrics["policy/correction_weight"].value == pytest.approx(3.5 / 3)
     assert metrics["policy/correction_clipped_fraction"].value == pytest.approx(1 / 3)
+
+
+def test_a_dropped_token_still_counts_in_the_mean():
+    """icepop up to 1.5 leaves out the first token, whose weight is 2: (0 + 0.8 - 1) / 3."""
+    mean, metrics = evaluated(PolicyLoss(OBJECTIVE, token_mean, correction=partial(icepop, high=1.5)))
+    assert mean.value == pytest.approx(-0.2 / 3)
+    assert metrics["policy/correction_dropped_fraction"].value == pytest.approx(1 / 3)
+
+
+def test_the_samplers_health_is_judged_by_fresh_rows_alone():
+    """Two rows, each off by a factor of 2 at its first token: of the one that has waited only its staleness is told."""
+    positional, named = example()
+    rows = [torch.cat([tensor, tensor]) for tensor in positional]
+    named = {name: torch.cat([tensor, tensor]) for name, tensor in named.items()}
+    named["sampler_logprobs_BT"][0] = named["old_logprobs_BT"][0]
+    loss = PolicyLoss(OBJECTIVE, token_mean)
+    _, metrics = loss(*rows, **named, fresh_rows_B=torch.tensor([True, False]))
+    assert metrics["policy/sampler_multiplicative_error"].value == 1.0
+    assert metrics["policy/stale_kl"].value == pytest.approx((2 - 1 - 0.6931472) / 3)  # k3 with d = log 2
+    _, all_fresh = loss(*rows, **named)
+    assert all_fresh["policy/sampler_multiplicative_error"].value > 1.1
+    assert "policy/stale_kl" not in all_fresh
 
 
 @pytest.mark.parametrize("aggregation", [token_mean, sequence_mean])
@@ -79,7 +104,7 @@ def test_the_kl_is_measured_even_when_it_is_not_in_the_loss():
 
 def test_every_metric_has_its_name_and_no_gradient():
     logprobs = logs(0.5, 0.2, 0.1, 1.0).requires_grad_()
-    loss = PolicyLoss(OBJECTIVE, token_mean, kl_weight=0.3, correction_max_weight=2.0)
+    loss = PolicyLoss(OBJECTIVE, token_mean, kl_weight=0.3, correction=token_tis)
     _, metrics = evaluated(loss, logprobs_BT=logprobs)
     assert set(metrics) == {
         "policy/loss", "policy/entropy", "policy/approximate_kl",
@@ -88,7 +113,8 @@ def test_every_metric_has_its_name_and_no_gradient():
         "policy/outside_low_fraction_positive", "policy/outside_high_fraction_negative",
         "policy/sampler_probability_difference", "policy/sampler_multiplicative_error", "policy/sampler_kl",
         "policy/sampler_sequence_error_max", "policy/sampler_logprob_difference_max",
-        "policy/correction_weight", "policy/correction_clipped_fraction",
+        "policy/sampler_logprob_difference",
+        "policy/correction_weight", "policy/correction_clipped_fraction", "policy/correction_dropped_fraction",
         "kl/reference", "kl/weighted", "kl/loss_share",
     }  # fmt: skip
     assert not any(part.requires_grad for metric in metrics.values() for part in metric)
@@ -106,7 +132,7 @@ def test_an_objective_without_bounds_has_no_clip_fractions():
 @pytest.mark.parametrize("garbage", [torch.nan, torch.inf, -torch.inf, 1e30])
 def test_what_stands_outside_the_mask_touches_neither_loss_nor_gradient(garbage):
     loss = PolicyLoss(
-        partial(OBJECTIVE, dual_clip=3.0), token_mean, kl_weight=0.3, kl_gradient="k2", correction_max_weight=2.0
+        partial(OBJECTIVE, dual_clip=3.0), token_mean, kl_weight=0.3, kl_gradient="k2", correction=token_tis
     )
     found = []
     for last in (0.0, garbage):
@@ -143,7 +169,7 @@ def test_only_the_policy_gets_a_gradient():
         "entropies_BT": torch.ones(1, 4),
     }
     tensors = {name: tensor.requires_grad_() for name, tensor in tensors.items()}
-    mean, _ = evaluated(PolicyLoss(OBJECTIVE, token_mean, kl_weight=0.3, correction_max_weight=2.0), **tensors)
+    mean, _ = evaluated(PolicyLoss(OBJECTIVE, token_mean, kl_weight=0.3, correction=token_tis), **tensors)
     mean.total.backward()
     assert {name for name, tensor in tensors.items() if tensor.grad is not None} == {"logprobs_BT"}
 
@@ -160,7 +186,7 @@ def test_a_kl_without_a_reference_is_refused():
 
 def test_a_correction_without_the_sampler_is_refused():
     with pytest.raises(TrainingError, match="needs the sampler's logprobs"):
-        evaluated(PolicyLoss(OBJECTIVE, token_mean, correction_max_weight=2.0), sampler_logprobs_BT=None)
+        evaluated(PolicyLoss(OBJECTIVE, token_mean, correction=token_tis), sampler_logprobs_BT=None)
 
 
 @pytest.mark.parametrize(

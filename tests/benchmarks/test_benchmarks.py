@@ -8,10 +8,12 @@ from importlib import import_module
 
 import pytest
 
-from benchmarks import measure, ours, step, workload
+from benchmarks import gpu, measure, ours, step, workload
 from benchmarks.__main__ import BENCHMARKS
 from benchmarks.results import FOLDER, table
 from benchmarks.turns import Trainer
+from tests.processes import run_ranks
+from tests.published_shapes import QWEN_1_5B, QWEN_7B
 
 KEPT = [name for name in BENCHMARKS if (FOLDER / f"{name}.json").is_file()]
 
@@ -120,3 +122,34 @@ def test_our_side_is_a_run_of_prorl_train_with_every_phase_in_it(tmp_path):
     rows = step.in_turns("tiny", small, 1, selection, steps=0, sides=["ours"])
     assert rows[0]["response_tokens"] == 16
     assert all(rows[0][f"{phase}_cpu"] > 0 for phase in ("rollout", "logprobs", "update"))
+
+
+def test_the_floor_of_logprobs_is_four_products_or_the_weights_traffic():
+    """10 tokens x 4 x 100 numbers: 4 x 2 x 4,000 = 32,000 operations, and 400 x 14 = 5,600 bytes."""
+    assert gpu.logprob_floor(10, 4, 100, flops=1000.0, bytes_a_second=1e9) == 32.0
+    assert gpu.logprob_floor(10, 4, 100, flops=1e9, bytes_a_second=100.0) == 56.0
+
+
+def test_the_shapes_that_gpus_are_measured_with_are_those_of_the_models():
+    for shape, published in (("1.5b", QWEN_1_5B), ("7b", QWEN_7B)):
+        assert gpu.SHAPES[shape].items() <= published.items()
+
+
+@pytest.mark.processes
+def test_what_is_measured_on_a_gpu_runs_on_a_cpu_in_small_and_is_told(tmp_path):
+    rows = []
+    for function, arguments in gpu.cases(quick=True):
+        small = {**arguments, "device": "cpu", "tokens": 64, "repeats": 1}
+        if "row_tokens" in small:
+            small["row_tokens"] = min(small["row_tokens"], 64)
+        (found,) = run_ranks(by_name, 1, function, small)
+        rows.append({"case": function.__name__, **small, **found})
+    assert all(0 < row["mfu"] < 1.5 and row["peak_bytes"] > 0 for row in rows[:-1])
+    assert rows[-1]["seconds"] > rows[-1]["floor_seconds"] / 2
+    assert "tiny, rows of 32" in gpu.told(rows)
+    gpu.draw(rows, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 5000
+
+
+def by_name(function, arguments):
+    return function(**arguments)

@@ -32,6 +32,7 @@ SEED = int(os.environ.get("PRORL_FAULTS_SEED", str(time.time_ns() % 1_000_000)))
 IN_TIME_SECONDS = 60.0
 QUIET_START_SECONDS = 25.0  # from sbatch to the first step on two cores with nothing else to do
 SILENT = "run.watchdog.silent_seconds=20"
+NO_WARNING = "--signal=B:CONT@1"  # instead of USR1, five minutes before
 TENSOR = "megatron.tensor_parallel_size=2"
 
 
@@ -40,7 +41,9 @@ def test_one_job_comes_back_from_everything_that_befalls_it(
     slurm: LocalSlurm, model: Path, problems: Path, unbroken: Path, tmp_path: Path
 ) -> None:
     began = time.monotonic()
-    job = Job(slurm, tiny(model, problems, tmp_path / "run", TENSOR, SILENT), tmp_path)
+    patient = {"PRORL_MAX_FAILURES": "5"}  # steps of this recipe are few, so checkpoints are, too
+    settings = tiny(model, problems, tmp_path / "run", TENSOR, SILENT)
+    job = Job(slurm, settings, tmp_path, environment=patient)
     job.until_step(2)
     in_time = IN_TIME_SECONDS * max(1.0, (time.monotonic() - began) / QUIET_START_SECONDS)
 
@@ -126,7 +129,9 @@ def test_out_of_time_before_it_had_stopped_the_job_comes_back(
     slurm: LocalSlurm, model: Path, problems: Path, tmp_path: Path
 ) -> None:
     more = ("run.stop_margin_minutes=0", "recipe.stages.tiny_second.steps=1000")
-    job = Job(slurm, tiny(model, problems, tmp_path / "run", *more), tmp_path, options=(*ONE_TASK, "--time=1"))
+    job = Job(
+        slurm, tiny(model, problems, tmp_path / "run", *more), tmp_path, options=(*ONE_TASK, "--time=1", NO_WARNING)
+    )
     job.until(lambda: slurm.job(job.number)["Restarts"] == "1")
     slurm.run("scancel", job.number)
     assert "out of time before the run had stopped" in job.output()

@@ -56,6 +56,16 @@ def test_the_runs_own_word_decides_not_what_srun_returned(said, srun, expected, 
     assert words in line
 
 
+def test_stopped_again_and_again_before_it_has_done_anything_it_ends(tmp_path):
+    """As with a time limit that is shorter than the time that it takes to stop."""
+    say(tmp_path, **STOPPED, reason="SIGUSR1")
+    (tmp_path / "run" / "checkpoints").mkdir()
+    (tmp_path / "run" / "checkpoints" / "latest_checkpointed_iteration.txt").write_text("5")
+    seen = [judged(tmp_path, 75, prelude=f"checkpoint_before={before};") for before in ("4", "5", "5", "5")]
+    assert [(code, goes_on) for code, _, goes_on in seen] == [(0, GOES_ON), (75, GOES_ON), (75, GOES_ON), (75, OVER)]
+    assert "without having come to a new checkpoint; that makes 3" in seen[-1][1]
+
+
 def test_usr1_makes_of_a_stop_file_the_jobs_own(tmp_path):
     say(tmp_path, **STOPPED, reason="STOP file: Slurm job 7: its time is nearly up")
     assert judged(tmp_path, 75, prelude="stop_asked=1;")[2] is GOES_ON

@@ -1,5 +1,7 @@
 """Groups become tensors: column t of a [B, T] tensor speaks of the prediction of token t + 1."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -77,7 +79,9 @@ def test_what_is_added_must_fit(batch):
 
 def test_split_keeps_groups_whole_and_cuts_each_part_to_its_longest_row(batch):
     """The second group's longest row has 4 tokens, so its part is 4 wide and its masks 3."""
-    first, second = batch.with_(old_logprobs=torch.arange(16.0).view(4, 4)).split(2)
+    scored = batch.with_(old_logprobs=torch.arange(16.0).view(4, 4))
+    first, second = replace(scored, updates=2).split()
+    assert (first.updates, second.updates) == (1, 1)
     assert first.tokens_BS.tolist() == [[1, 2, 3, 4, 5], [1, 2, 3, 6, 0]]
     assert second.tokens_BS.tolist() == [[7, 8, 9, 10], [7, 11, 0, 0]]
     assert second.rewards_GN.tolist() == [[0.0, 0.5]]
@@ -88,7 +92,7 @@ def test_split_keeps_groups_whole_and_cuts_each_part_to_its_longest_row(batch):
 
 def test_groups_that_cannot_be_split_evenly_are_refused(batch):
     with pytest.raises(ShapeError, match="2 groups can't be split into 3"):
-        batch.split(3)
+        replace(batch, updates=3)
 
 
 def test_single_rows_are_groups_of_one(batch):

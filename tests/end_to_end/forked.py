@@ -24,6 +24,7 @@ from tests.processes import environment_of_rank, free_port
 SOONER_THAN_A_THREAD_STARTS = 0.001
 PRELOADED = ["nemo_prorl.build", "nemo_prorl.commands.train", "nemo_prorl.rollout.transformers_engine"]
 PRELOADED += ["nemo_prorl.config.load", "nemo_prorl.telemetry.run", "nemo_prorl.data.sources.jsonl"]
+PRELOADED += ["nemo_prorl.vigil.vigil"]
 
 
 class Fault(RuntimeError):
@@ -33,22 +34,22 @@ class Fault(RuntimeError):
 class Death(NamedTuple):
     """What befalls a rank so many seconds after it has entered a phase for the `time`-th time, from 1.
 
-    how  kill: kill -9; stop: SIGSTOP; raise: an error; hang: its main thread stands still; fill: it can write to no
-         file any more, as on a full disk. The last three come at once.
+    how  kill: kill -9; stop: SIGSTOP; raise: an error; hang, late: its main thread stands still; fill: it can write
+         to no file any more, as on a full disk. All but the first two come at once.
     """
 
     phase: str
     time: int = 1
     seconds: float = 0.0
     rank: int = 0
-    how: Literal["kill", "stop", "raise", "hang", "fill"] = "kill"
+    how: Literal["kill", "stop", "raise", "hang", "late", "fill"] = "kill"
 
     def comes(self, note: Path) -> None:
         """`note` is left when it does, or is about to."""
         note.touch()
         if self.how == "raise":
             raise Fault(f"a fault of the test's own in {self.phase}")
-        if self.how == "hang":
+        if self.how in ("hang", "late"):
             time.sleep(3600)
         if self.how == "fill":
             resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
@@ -113,7 +114,7 @@ class Forked:
         """kill -9; what the ranks have started ends with them."""
         for process in self.processes:
             process.kill()
-            process.join()
+            process.join(30)
 
     def output(self) -> str:
         return "\n".join(log.read_text(errors="replace") for log in self.logs if log.exists())

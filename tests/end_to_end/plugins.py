@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from nemo_prorl.algorithm.objective import clip_higher
@@ -56,8 +57,10 @@ _calls, _asked = itertools.count(1), itertools.count(1)
 class Brittle(TransformersEngine):
     """Fails when it is asked for the `first`-th to `last`-th time, on one rank, after its first completion."""
 
-    def __init__(self, model_path: Path, *, first: int, last: int, rank: int = 0, **given: Any) -> None:
-        super().__init__(model_path, **given)
+    def __init__(
+        self, model_path: Path, *, first: int, last: int, rank: int = 0, max_batch_sequences: int = 128, **given: Any
+    ) -> None:
+        super().__init__(model_path, max_batch_sequences=max_batch_sequences, **given)
         self._fails = range(first, last + 1) if int(os.environ["RANK"]) == rank else range(0)
 
     def generate(self, prompts: Sequence[Prompt], sampling: SamplingParams) -> Iterator[Sampled]:
@@ -75,3 +78,26 @@ class Unhurried(TransformersEngine):
         for sampled in super().generate(prompts, sampling):
             yield sampled
             time.sleep(0.02)
+
+
+class Forgetful(TransformersEngine):
+    """Takes one tensor at the first refit and never again, as an engine does that skips a name it doesn't know."""
+
+    FORGOTTEN = "model.layers.0.mlp.down_proj.weight"
+
+    def __init__(
+        self, model_path: Any, tokenizer: Any, device: Any, *, max_batch_sequences: int = 128, refits_before: int = 1
+    ) -> None:
+        super().__init__(model_path, tokenizer, device, max_batch_sequences=max_batch_sequences)
+        self._refits_left, self._kept = refits_before, torch.empty(0)
+
+    def load_weights(self, stream: Iterable[tuple[str, Tensor]]) -> None:
+        super().load_weights(
+            (name, self._as_kept(tensor) if name == self.FORGOTTEN else tensor) for name, tensor in stream
+        )
+        self._refits_left -= 1
+
+    def _as_kept(self, tensor: Tensor) -> Tensor:
+        if self._refits_left > 0:
+            self._kept = tensor.clone()
+        return self._kept if len(self._kept) else torch.zeros_like(tensor)

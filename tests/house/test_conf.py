@@ -8,9 +8,9 @@ from reasoning_gym.factory import DATASETS
 
 from nemo_prorl.commands.choices import check_choices
 from nemo_prorl.config.folder import conf_folder, options_in
-from nemo_prorl.config.load import SCHEMAS, load_config, stated_values
-from nemo_prorl.config.problems import missing_paths
+from nemo_prorl.config.load import SCHEMAS, load_config
 from nemo_prorl.data.sources.reasoning_gym import NOT_REPRODUCIBLE
+from tests.house.settings import filled_in
 from tests.house.source import ROOT
 
 CONF = ROOT / "conf"
@@ -25,7 +25,10 @@ def groups_of(root: str) -> list[str]:
 
 
 def combinations(root: str) -> list[list[str]]:
-    """Every recipe (or cold start) with every data mixture, and every other file by itself."""
+    """Every recipe (or cold start) with every data mixture, and every other file by itself.
+
+    Presets for GPUs are composed and planned with the models they are for in tests/commands/test_presets.py.
+    """
     *groups, last = groups_of(root)
     mixed = [group for group in groups if group == "data"]
     pairs = [
@@ -33,13 +36,7 @@ def combinations(root: str) -> list[list[str]]:
         for group in mixed
         for name, other in product(OPTIONS[last], OPTIONS[group])
     ]
-    return pairs + [[f"{group}={name}"] for group in (*groups, last) for name in OPTIONS[group]]
-
-
-def filled_in(root: str, overrides: list[str]) -> list[str]:
-    """`overrides` with a value for everything that a user has to give."""
-    missing = missing_paths(stated_values(root, overrides))
-    return [*overrides, *(f"{'.'.join(map(str, path))}=given" for path in missing)]
+    return pairs + [[f"{group}={name}"] for group in (*groups, last) for name in OPTIONS[group] if "_x" not in name]
 
 
 def test_the_checkout_is_read_in_tests():

@@ -9,7 +9,7 @@ from tests.house.source import PACKAGE, ROOT, imports, imports_of, place, python
 # The lowest first. Within layer 0 each line may use those before it.
 LAYERS = (
     ("errors",),
-    ("plugins", "world", "reset_requests"),
+    ("plugins", "pulse", "world", "reset_requests"),
     ("control",),
     ("data",),
     ("config",),
@@ -17,7 +17,8 @@ LAYERS = (
     ("megatron", "rollout", "run_state", "telemetry"),
     ("actor", "cadence", "vigil"),
     ("saver", "update_guard", "engine_guard"),
-    ("evaluation", "analysis", "quickstart"),
+    ("evaluation",),
+    ("analysis", "quickstart"),
     ("trainer", "sft"),
     ("build",),
     ("cli", "__main__", "commands"),
@@ -49,7 +50,8 @@ DOORS = {
     "matplotlib": ("nemo_prorl/analysis/",),
     "datasets": ("nemo_prorl/data/prepare/published.py",),
     "huggingface_hub": ("nemo_prorl/data/prepare/published.py",),
-    "httpx2": ("nemo_prorl/data/prepare/chat.py",),
+    "httpx2": ("nemo_prorl/data/prepare/chat.py", "nemo_prorl/analysis/infini_gram.py"),
+    "pydivsufsort": ("nemo_prorl/analysis/local_corpus.py",),
     "pyarrow": ("nemo_prorl/data/parquet.py",),
 }
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from nemo_prorl.algorithm.correction import icepop, sequence_mask, token_tis
 from nemo_prorl.algorithm.objective import clip_higher
 from nemo_prorl.algorithm.policy_loss import PolicyLoss
 from nemo_prorl.algorithm.reduction import Mean, constant_length, merge, sequence_mean, token_mean
@@ -38,10 +39,17 @@ def update(seed=0):
     return features, rows
 
 
-def loss_and_gradient(aggregation, parts):
+CORRECTIONS = {
+    "token_tis": partial(token_tis, max_weight=1.1),
+    "icepop": partial(icepop, low=0.8, high=1.25),
+    "sequence_mask": partial(sequence_mask, low=0.9, high=1.1, max_weight=1.5),
+}
+
+
+def loss_and_gradient(aggregation, parts, correction=token_tis):
     """Gradients of the parts' totals add up in the weights; one division at the end, by the count of all parts."""
     loss = PolicyLoss(
-        partial(clip_higher, dual_clip=3.0), aggregation, kl_weight=0.1, kl_gradient="k2", correction_max_weight=2.0
+        partial(clip_higher, dual_clip=3.0), aggregation, kl_weight=0.1, kl_gradient="k2", correction=correction
     )
     weights = torch.ones(FEATURES, requires_grad=True)
     means, metrics = [], []
@@ -80,6 +88,18 @@ def test_the_loss_does_not_depend_on_how_the_rows_are_cut(aggregation, cut):
     assert_same(loss_and_gradient(aggregation, parts), loss_and_gradient(aggregation, [(features, rows)]))
 
 
+@pytest.mark.parametrize("cut", ["halves", "single rows"])
+@pytest.mark.parametrize("name", CORRECTIONS)
+def test_nor_does_it_with_any_correction_of_the_sampler(name, cut):
+    """Each of these drops or cuts some tokens of these rows and leaves others."""
+    features, rows = update()
+    parts = [rows_of(features, rows, slice(start, end)) for start, end in pairwise(CUTS[cut])]
+    whole = loss_and_gradient(token_mean, [(features, rows)], CORRECTIONS[name])
+    changed = whole[2]["policy/correction_dropped_fraction"] + whole[2]["policy/correction_clipped_fraction"]
+    assert 0 < changed < 1
+    assert_same(loss_and_gradient(token_mean, parts, CORRECTIONS[name]), whole)
+
+
 def test_the_loss_does_not_depend_on_the_order_of_the_rows(aggregation):
     features, rows = update()
     shuffled = rows_of(features, rows, torch.tensor([3, 6, 0, 5, 1, 4, 2]))
@@ -104,7 +124,7 @@ def test_the_gradient_is_the_gradient_of_the_mean(aggregation):
     features = features.double()
     rows = {name: tensor if name == "mask_BT" else tensor.double() for name, tensor in rows.items()}
     # k2's value has k2's gradient, and the sampler's weights are constants: then value and gradient belong together.
-    loss = PolicyLoss(clip_higher, aggregation, kl_weight=0.1, kl_value="k2", correction_max_weight=2.0)
+    loss = PolicyLoss(clip_higher, aggregation, kl_weight=0.1, kl_value="k2", correction=token_tis)
 
     def mean_of(weights):
         mean, _ = loss(-(features.square() @ weights), torch.zeros(ROWS, WIDTH), **rows)

@@ -47,8 +47,11 @@ def facts(run: Engine, optimizer: PolicyOptimizer, snapshot: WeightSnapshot) -> 
 
 
 def adam_steps(optimizer: PolicyOptimizer) -> set[float]:
-    parts = getattr(optimizer.megatron, "chained_optimizers", [optimizer.megatron])
-    return {float(state["step"]) for part in parts for state in part.optimizer.state.values()}
+    """As torch's counts them, for each parameter, or a fused one, for each group; none before its first."""
+    inner = list(optimizer.torch_optimizers())
+    if optimizer.kind == "torch":
+        return {float(state["step"]) for one in inner for state in one.state.values()}
+    return {float(group.get("step", 0)) for one in inner for group in one.param_groups}
 
 
 def saved(folder: Path, settings: Mapping[str, Any], checkpoints: Path, reset_after: int = 2) -> dict[str, Any]:

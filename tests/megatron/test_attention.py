@@ -5,7 +5,8 @@ import torch
 from torch.testing import assert_close
 
 from nemo_prorl.megatron.attention import Block, blocks_of, held_by, zigzag
-from nemo_prorl.megatron.packing import Packer, Piece, TokenRows
+from nemo_prorl.megatron.packing import Packer, Piece
+from nemo_prorl.megatron.token_rows import TokenRows
 from tests.megatron import module_scenarios as scenarios
 from tests.processes import run_ranks
 

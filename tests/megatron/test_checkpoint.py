@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from tests.megatron import checkpoint_scenarios as scenarios
-from tests.processes import run_ranks
+from tests.processes import RankFailed, run_ranks
 from tests.tiny_models import tiny_hf_folder
 
 pytestmark = pytest.mark.processes
@@ -47,6 +47,21 @@ def test_a_run_goes_on_as_if_it_had_never_stopped(folder, tmp_path, count, setti
         for name in ("policy", "reference", "moved"):
             assert all(torch.equal(tensor, other[name][key]) for key, tensor in one[name].items()), name
     assert (after[0]["updates"], after[0]["steps"]) == (3, {3.0 - reset_after})
+
+
+def test_another_precision_goes_on_from_masters_where_it_can_and_is_refused_where_not(folder, tmp_path):
+    """The distributed optimizer's masters are the same in both; those of the others are of another form."""
+    for name, settings in (("sharded", {"precision": "bf16", **SHARDED}), ("plain", {"precision": "bf16"})):
+        run_ranks(scenarios.saved, 1, folder, settings, tmp_path / name, 2)
+    (bf16,) = run_ranks(scenarios.restored, 1, folder, {"precision": "bf16", **SHARDED}, tmp_path / "sharded")
+    (fp32,) = run_ranks(scenarios.restored, 1, folder, SHARDED, tmp_path / "sharded")
+    assert (fp32["updates"], fp32["steps"]) == (bf16["updates"], bf16["steps"])
+    for name, tensor in fp32["policy"].items():
+        assert tensor.dtype == torch.float32
+        assert torch.equal(tensor.bfloat16(), bf16["policy"][name]), name
+    assert any(not torch.equal(tensor, tensor.bfloat16().float()) for tensor in fp32["policy"].values())
+    with pytest.raises(RankFailed, match="written with precision bf16, distributed_optimizer=False, and this run has"):
+        run_ranks(scenarios.restored, 1, folder, {}, tmp_path / "plain")
 
 
 VIRTUAL = {"pipeline_parallel_size": 2, "virtual_pipeline_size": 2}

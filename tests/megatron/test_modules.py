@@ -8,7 +8,8 @@ from transformers import AutoModelForCausalLM
 
 from nemo_prorl.megatron import attention, cpu_layers
 from nemo_prorl.megatron.modules import RMSNorm
-from nemo_prorl.megatron.packing import Packer, TokenRows
+from nemo_prorl.megatron.packing import Packer
+from nemo_prorl.megatron.token_rows import TokenRows
 from tests.megatron import module_scenarios as scenarios
 from tests.processes import run_ranks
 from tests.tiny_models import tiny_hf_folder

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from nemo_prorl.errors import ShapeError
-from nemo_prorl.megatron.packing import Pack, Packer, Piece, TokenRows, best_fit
+from nemo_prorl.megatron.packing import Pack, Packer, Piece, best_fit
+from nemo_prorl.megatron.token_rows import TokenRows
 
 PROMPT = [1, 2, 3]
 NOTHING = 99  # behind a row's end; never to be seen again
@@ -250,3 +251,38 @@ def test_rows_that_make_no_sense_are_refused(tokens, lengths, prompts, said):
             torch.tensor(lengths),
             None if prompts is None else torch.tensor(prompts),
         )
+
+
+# -- what a GPU's 8-bit products ask for -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("multiple", [16, 32, 128])
+def test_a_packs_end_is_filled_with_tokens_that_nothing_is_scored_from(multiple):
+    """9 tokens, of which the prompt's 3 are shared; up to the next multiple stand zeros, a piece of their own."""
+    (bare,) = Packer(max_tokens=200).packs(group())
+    (filled,) = Packer(max_tokens=200, pack_multiple=multiple).packs(group())
+    used = len(bare.tokens_L)
+    assert len(filled.tokens_L) == multiple
+    assert torch.equal(filled.tokens_L[:used], bare.tokens_L) and not filled.tokens_L[used:].any()
+    assert filled.pieces == (*bare.pieces, Piece(used, multiple - used))
+    assert not any(piece.after == len(filled.pieces) - 1 for piece in filled.pieces)
+    for name in ("rows_R", "sources_N", "targets_N", "places_N"):
+        assert torch.equal(getattr(filled, name), getattr(bare, name)), name
+    assert int(filled.sources_N.max()) < used
+
+
+def test_an_empty_pack_is_filled_too():
+    assert len(Packer(max_tokens=200, pack_multiple=128).empty_pack().tokens_L) == 128
+
+
+def test_parts_of_rows_stand_alone():
+    """Rows 0 and 1, then 2 and 3, each part cut to its longest."""
+    rows = rows_of([1, 2, 3, 4], [5, 6], [7, 8], [9, 8, 7])
+    whole = TokenRows(rows.tokens_BS, rows.lengths_B, torch.tensor([1, 1, 1, 2]), parts=2)
+    (first, one), (second, other) = whole.each_part()
+    assert (first, second) == (slice(0, 2), slice(2, 4))
+    assert one.tokens_BS.tolist() == [[1, 2, 3, 4], [5, 6, NOTHING, NOTHING]]
+    assert other.tokens_BS.tolist() == [[7, 8, NOTHING], [9, 8, 7]]
+    assert other.prompt_lengths_B.tolist() == [1, 2]
+    with pytest.raises(ShapeError, match="4 rows can't be scored in 3 equal parts"):
+        TokenRows(rows.tokens_BS, rows.lengths_B, parts=3)

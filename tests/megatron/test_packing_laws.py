@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nemo_prorl.megatron.packing import Packer, TokenRows
+from nemo_prorl.megatron.packing import Packer
+from nemo_prorl.megatron.token_rows import TokenRows
 
 
 @st.composite

@@ -67,7 +67,7 @@ class NumberedPrompts:
         self.position, self.of = 0, of
         self.observed: list[tuple[str, Sequence[float]]] = []
 
-    def draw(self, n: int, blend: Blend, *, avoid: Collection[str]) -> list[Prompt]:
+    def draw(self, n: int, blend: Blend, *, avoid: Collection[str] = ()) -> list[Prompt]:
         drawn = range(self.position, self.position + n)
         self.position += n
         numbers = [i if self.of is None else i % self.of for i in drawn]
@@ -102,11 +102,47 @@ class InlinePool:
             raise self.unhealthy
 
 
+class Maximum:
+    """Among `size` threads; each joins once."""
+
+    def __init__(self, size: int) -> None:
+        self._joined: list[Sequence[int]] = []
+        self._size, self._all = size, threading.Event()
+
+    def join(self, values: Sequence[int]) -> None:
+        self._joined.append(values)
+        if len(self._joined) == self._size:
+            self._all.set()
+
+    def is_done(self) -> bool:
+        return self._all.is_set()
+
+    def result(self) -> list[int]:
+        assert self._all.wait(20), "a rank has not come to the exchange"
+        return [max(column) for column in zip(*self._joined, strict=True)]
+
+
+class Maxima:
+    """All that these threads begin, by number."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self._lock, self._by_number = size, threading.Lock(), dict[int, Maximum]()
+
+    def join(self, number: int, values: Sequence[int]) -> Maximum:
+        with self._lock:
+            maximum = self._by_number.setdefault(number, Maximum(self._size))
+            maximum.join(values)
+            return maximum
+
+
 class ThreadWorld(LocalWorld):
     """One of `size` ranks that are threads of this process."""
 
-    def __init__(self, rank: int, size: int, board: list[Any], barrier: threading.Barrier, data_size: int) -> None:
+    def __init__(
+        self, rank: int, size: int, board: list[Any], barrier: threading.Barrier, data_size: int, maxima: Maxima
+    ) -> None:
         self.rank, self.size, self._board, self._barrier = rank, size, board, barrier
+        self._maxima, self._begun = maxima, 0
         self.data_size = data_size
         self.data_rank = rank % data_size
         self.is_main = rank == 0
@@ -118,6 +154,16 @@ class ThreadWorld(LocalWorld):
         self._barrier.wait()
         return values
 
+    def begin_maximum(self, values: Sequence[int]) -> Maximum:
+        self._begun += 1
+        return self._maxima.join(self._begun, values)
+
+    def broadcast(self, value: T) -> T:
+        return self.gather(value)[0]
+
+    def barrier(self) -> None:
+        self.gather(None)
+
     def share_out(self, held: Mapping[int, T], wanted: Sequence[int]) -> list[T]:
         everything: dict[int, T] = {}
         for part in self.gather(held):
@@ -127,11 +173,11 @@ class ThreadWorld(LocalWorld):
 
 def on_ranks(size: int, work: Callable[[ThreadWorld], T], data_size: int | None = None) -> list[T | Exception]:
     """What `work` returns or raises on each of `size` ranks; a rank that waits for ever is an error after 20 s."""
-    barrier, board = threading.Barrier(size, timeout=20), [None] * size
+    barrier, board, maxima = threading.Barrier(size, timeout=20), [None] * size, Maxima(size)
 
     def one(rank: int) -> T | Exception:
         try:
-            return work(ThreadWorld(rank, size, board, barrier, data_size or size))
+            return work(ThreadWorld(rank, size, board, barrier, data_size or size, maxima))
         except Exception as error:
             return error
 

@@ -66,14 +66,16 @@ def test_refill_is_exact(wanted, oversample):
     assert [int(group.prompt.uid) for group in groups] == [i for i in range(99) if i % 3][:wanted]
 
 
-def test_surplus_is_counted_and_its_prompts_come_again_in_the_next_step():
-    """12 are drawn, 8 of them teach, 4 are wanted: 1 2 4 5. What was drawn after 5 is drawn again."""
+def test_what_is_beyond_the_last_group_needed_is_given_up_and_its_prompts_come_again_in_the_next_step():
+    """12 are drawn and 4 are wanted: 1 2 4 5. Of the 6 after 5 no answer is begun here, and all are drawn again."""
     prompts = NumberedPrompts()
     collecting = collector(prompts=prompts, oversample=3.0)
     first = collecting.collect(stage(prompts=4), 0)
-    assert first.metrics["rollout/sampled_groups"] == 12
+    assert first.metrics["rollout/sampled_groups"] == 6
     assert first.metrics["rollout/kept_groups"] == 4
-    assert first.metrics["rollout/surplus_groups"] == 4
+    assert first.metrics["rollout/surplus_groups"] == 0
+    assert first.metrics["time/aborted_completions"] == 6 * 2
+    assert first.metrics["time/unused_completions"] == first.metrics["time/unused_tokens"] == 0
     assert prompts.position == 6
     assert uids(collecting.collect(stage(prompts=4), 1)) == ["7", "8", "10", "11"]
 
@@ -149,20 +151,23 @@ def test_every_update_is_shared_out_evenly_over_data_ranks():
     """Kept 1 2 4 5 | 7 8 10 11, all equally long, so ranks take turns; a rank's own split gives its updates back."""
     ranks = of_ranks(2, stage(prompts=8, update=4), steps=1)
     assert [uids(rank[0]) for rank in ranks] == [["1", "4", "7", "10"], ["2", "5", "8", "11"]]
-    parts = [RolloutBatch.from_groups(rank[0].groups, 1.0).split(2) for rank in ranks]
+    parts = [RolloutBatch.from_groups(rank[0].groups, 1.0, updates=2).split() for rank in ranks]
     assert [len(part) for rank in parts for part in rank] == [4, 4, 4, 4]
 
 
 def test_metrics_are_the_same_on_every_rank():
     (first,), (second,) = of_ranks(2, stage(prompts=8, update=4), steps=1)
     assert first.metrics == second.metrics
-    assert first.metrics["verifier/math/verdicts"] == 2 * first.metrics["rollout/sampled_groups"]
+    verdicts = first.metrics["verifier/math/verdicts"] + first.metrics["verifier/logic/verdicts"]
+    assert verdicts == 2 * first.metrics["rollout/sampled_groups"]
 
 
 def test_a_few_missing_groups_give_every_rank_something_to_do():
-    """2 groups are wanted by 4 ranks: each samples one."""
+    """2 groups are wanted by 4 ranks: each samples one. The second and the third teach; the last one is for nothing."""
     ranks = of_ranks(4, stage(prompts=2), steps=1, data_size=1)
-    assert [len(rank[0].examples) for rank in ranks] == [1, 1, 1, 1]
+    assert [len(rank[0].examples) for rank in ranks] == [1, 1, 1, 0]
+    metrics = ranks[0][0].metrics
+    assert metrics["time/aborted_completions"] + metrics["time/unused_completions"] == 2
 
 
 def test_groups_that_data_ranks_cannot_share_evenly_are_refused():

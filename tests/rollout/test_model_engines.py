@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.data.tokenizer import Tokenizer
 from nemo_prorl.errors import RolloutError, WeightsError
+from nemo_prorl.rollout import fixed_shapes
 from nemo_prorl.rollout.native.engine import NativeEngine
 from nemo_prorl.rollout.transformers_engine import TransformersEngine
 from tests.rollout.stand_ins import by_place, prompt, scored
@@ -21,7 +22,20 @@ SAMPLING = SamplingParams(3, max_response_tokens=24, context_tokens=64, temperat
 PROMPTS = [prompt("a", length=4), prompt("b", length=9), prompt("c", length=4), prompt("d", length=15)]
 
 
-@pytest.fixture(params=[NativeEngine, TransformersEngine])
+class FixedShapesEngine(TransformersEngine):
+    """As on a GPU, but for the graphs: at shapes so small that batches and answers outgrow them."""
+
+    def __init__(self, *arguments, **knobs):
+        super().__init__(*arguments, fixed_shapes=True, **knobs)
+
+
+@pytest.fixture(autouse=True)
+def small_shapes(monkeypatch):
+    monkeypatch.setattr(fixed_shapes, "FEWEST_ROWS", 2)
+    monkeypatch.setattr(fixed_shapes, "FEWEST_COLUMNS", 8)
+
+
+@pytest.fixture(params=[NativeEngine, TransformersEngine, FixedShapesEngine])
 def engine_class(request):
     return request.param
 

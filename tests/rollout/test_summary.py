@@ -2,7 +2,7 @@
 
 import pytest
 
-from nemo_prorl.rollout.summary import GroupSummary, merged_pool_metrics, sampling_metrics
+from nemo_prorl.rollout.summary import GroupSummary, sampling_metrics, slowest_times, verdict_metrics
 
 
 def summary(draw: int, domain: str, rewards: tuple[float, float], **settings) -> GroupSummary:
@@ -12,7 +12,7 @@ def summary(draw: int, domain: str, rewards: tuple[float, float], **settings) ->
 
 
 def test_sampled_and_kept_rewards_are_told_apart():
-    """Sampled: 1 0, 1 1, 0 0, .5 0, mean 3.5/8. Kept: the first group, mean 1/2. One teaching group is surplus."""
+    """Sampled: 1 0, 1 1, 0 0, .5 0, mean 3.5/8. Kept: the first group, mean 1/2."""
     groups = [
         summary(0, "math", (1.0, 0.0)),
         summary(
@@ -29,7 +29,6 @@ def test_sampled_and_kept_rewards_are_told_apart():
     assert values["rollout/math/kept_fraction"] == pytest.approx(1 / 2)
     assert values["rollout/teaching_fraction"] == pytest.approx(2 / 4)
     assert values["rollout/all_right_fraction"] == values["rollout/all_wrong_fraction"] == pytest.approx(1 / 4)
-    assert values["rollout/surplus_groups"] == 1
     assert values["rollout/response_tokens_mean"] == pytest.approx((3 * 30 + 70) / 8)
     assert values["rollout/response_tokens_max"] == 40
     assert values["rollout/repetition_mean"] == pytest.approx((0.2 + 0.6) / 8)
@@ -63,30 +62,29 @@ def test_a_domain_that_goes_wrong_does_not_hide_in_the_mean():
     assert {name: values[name] for name in wanted} == pytest.approx(wanted)
 
 
-def test_pool_metrics_of_ranks_add_up_but_for_times_and_fractions():
-    """30 and 10 verdicts with 3 and 5 errors: 8 of 40. The slower rank's time counts."""
-    merged = merged_pool_metrics(
-        [
-            {
-                "verifier/math/verdicts": 30,
-                "verifier/math/error": 3,
-                "verifier/math/error_fraction": 0.1,
-                "time/x": 2.0,
-            },
-            {
-                "verifier/math/verdicts": 10,
-                "verifier/math/error": 5,
-                "verifier/math/error_fraction": 0.5,
-                "time/x": 1.0,
-            },
-        ]
-    )
-    assert merged == {
-        "verifier/math/verdicts": 40,
-        "verifier/math/error": 8,
-        "verifier/math/error_fraction": pytest.approx(0.2),
-        "time/x": 2.0,
+def test_verdicts_are_counted_by_domain_and_outcome():
+    """math: 4 verdicts, one an error; logic: 2, both no answer."""
+    groups = [
+        summary(0, "math", (1.0, 0.0)),
+        summary(1, "math", (0.0, 1.0), outcomes=("error", "scored")),
+        summary(2, "logic", (0.0, 0.0), outcomes=("no_answer", "no_answer")),
+    ]
+    values = verdict_metrics(groups)
+    wanted = {
+        "verifier/math/verdicts": 4,
+        "verifier/math/error": 1,
+        "verifier/math/error_fraction": 0.25,
+        "verifier/math/scored_fraction": 0.75,
+        "verifier/logic/verdicts": 2,
+        "verifier/logic/no_answer_fraction": 1.0,
     }
+    assert {name: values[name] for name in wanted} == wanted
+    assert len(values) == 2 * 9
+
+
+def test_of_the_pools_of_all_ranks_the_slowest_times_are_told():
+    told = slowest_times([{"time/x": 1.0, "verifier/math/verdicts": 3.0}, {"time/x": 2.0, "time/y": 0.5}])
+    assert told == {"time/x": 2.0, "time/y": 0.5}
 
 
 def test_what_a_verifier_failed_to_judge_says_nothing_about_the_problem():

@@ -67,3 +67,10 @@ def test_every_alarm_is_described_with_its_limits(alarm):
     assert KINDS[alarm].metric in row
     wanted = {f"{value:g}" for name, value in limits.items() if value and not (name == "steps" and value == 1)}
     assert wanted <= said, f"{alarm}: {wanted - said}"
+
+
+def test_every_row_says_unit_meaning_what_is_healthy_and_what_to_do():
+    lines = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8").splitlines()
+    rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines if line.startswith("| `")]
+    assert len(rows) > 60
+    assert not [row[0].strip() for row in rows if len(row) != 5 or not all(cell.strip() for cell in row)]

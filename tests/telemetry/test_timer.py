@@ -20,7 +20,12 @@ def test_phases_add_up_until_drained_and_may_lie_inside_each_other():
 
 
 def test_an_error_inside_still_counts():
-    timer = Timer()
-    with pytest.raises(KeyError), timer("update"):
+    told = []
+    timer = Timer(told.append)
+    with pytest.raises(KeyError), timer("step"), timer("update"):
         raise KeyError
     assert "time/update_seconds" in timer.drain()
+    assert told[-1] == "update", "that is where the error came from"
+    with timer("checkpoint"):
+        pass
+    assert told[-2:] == ["checkpoint", "between steps"]

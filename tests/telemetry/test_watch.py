@@ -104,6 +104,9 @@ TROUBLES = {
     "gradient_spike": [0.2] * 15 + [4.0],
     "few_groups_teach": [0.5] * 15 + [0.02] * 3,
     "sampler_mismatch": [1.01] * 15 + [1.2] * 3,
+    "sampler_drift": [1e-4] * 15 + [0.01] * 3,
+    "correction_drops": [0.01] * 15 + [0.5] * 5,
+    "stale_groups": [0.01] * 15 + [0.2] * 3,
     "ratios_not_one": [1e-6] * 15 + [0.01],
 }
 

@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from nemo_prorl.weights.architecture import Architecture
-from nemo_prorl.weights.estimate import estimate_memory, rank_parameter_count, training_cost
+from nemo_prorl.weights.estimate import rank_parameter_count, training_cost, training_operations, utilization
 from nemo_prorl.weights.families import weight_map
 from nemo_prorl.weights.hf_folder import TensorReader
+from tests.published_shapes import QWEN_1_5B
 
 TINY = {
     "architectures": ["LlamaForCausalLM"],
@@ -21,36 +22,10 @@ TINY = {
 }
 
 
-def test_a_tiny_model_by_hand():
-    """Untied, vocabulary padded to 12: embeddings 2 x 12 x 4 = 96, final norm 4, a layer: q 16, k 8, v 8, o 16, MLP
-    3 x 24 = 72, norms 8, together 128; 356 parameters. bf16: 2 bytes a weight, 4 a gradient, 12 for the optimizer.
-    A token keeps 5 x 4 + 3 x 4 + 3 x 2 + 4 x 6 = 62 numbers in a layer; of 3 tokens at a time there are 12 logits and
-    as many gradients, in fp32."""
-    architecture = Architecture.from_hf_config(TINY, "here")
-    settings = {"tokens_per_microbatch": 10, "precision": "bf16", "vocabulary_multiple": 4, "logit_rows": 3}
-    estimate = estimate_memory(architecture, **settings)
-    assert (estimate.parameters, estimate.reference) == (2 * 356, 2 * 356)
-    assert (estimate.gradients, estimate.optimizer) == (4 * 356, 12 * 356)
-    assert estimate.activations == 10 * 2 * 62 * 2
-    assert estimate.logits == 3 * 12 * 2 * 4
-    assert estimate.total == (2 + 2 + 4 + 12) * 356 + 2480 + 288
-    # Recomputed, each of the two layers keeps 4 numbers a token, and one of them all 62 while it is computed again.
-    assert estimate_memory(architecture, **settings, recompute="full").activations == 10 * (2 * 4 + 62) * 2
-
-
 def test_a_plan_is_made_without_loading_torch():
     """`prorl train --dry-run` answers at once; torch alone takes seconds to load."""
-    program = "import sys, nemo_prorl.weights.estimate; sys.exit('torch' in sys.modules)"
+    program = "import sys, nemo_prorl.megatron.memory; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
-
-
-def test_the_distributed_optimizer_is_shared_out_and_the_reference_may_be_absent():
-    """fp32: two moments, 8 bytes for each of 356 parameters = 2848; over 4 ranks 712."""
-    architecture = Architecture.from_hf_config(TINY, "here")
-    settings = {"tokens_per_microbatch": 1, "vocabulary_multiple": 4, "data_parallel_size": 4, "reference": False}
-    assert estimate_memory(architecture, **settings).optimizer == 2848
-    assert estimate_memory(architecture, **settings, distributed_optimizer=True).optimizer == 712
-    assert estimate_memory(architecture, **settings).reference == 0
 
 
 @pytest.mark.parametrize("tp_size", [1, 2, 4])
@@ -84,3 +59,21 @@ def test_the_cost_of_a_token_and_of_a_pair_by_hand():
 def test_an_operation_of_attention_counts_as_much_as_was_measured():
     architecture = Architecture.from_hf_config(TINY, "here")
     assert training_cost(architecture, 2.5) == replace(training_cost(architecture), a_pair=2.5 * 2 * 2 * 4)
+
+
+def test_operations_of_training_by_hand():
+    """A row of 10 tokens and one of 5: 3 x (592 x 15 + 16 x (100 + 25)); 32,640 operations in 2 seconds of a device
+    that could do 40,800 in each are 40 %."""
+    operations = training_operations(Architecture.from_hf_config(TINY, "here"), [10, 5])
+    assert operations == 3 * (592 * 15 + 16 * 125) == 32_640
+    assert utilization(operations, 2.0, 40_800.0) == pytest.approx(0.4)
+
+
+def test_a_token_of_the_papers_model_takes_six_operations_a_weight_and_attentions():
+    """1.54 billion weights in products (the embedding is looked up): 9.3 GFLOP a token, and at 8k tokens a row
+    3 x 2 x 28 layers x 1536 x 8192 = 2.1 GFLOP more for attention."""
+    architecture = Architecture.from_hf_config(QWEN_1_5B, "here")
+    of_a_row = training_operations(architecture, [8192])
+    in_products = architecture.parameter_count - 151_936 * 1536
+    assert in_products == pytest.approx(1.54e9, rel=0.01)
+    assert of_a_row / 8192 == pytest.approx(6 * in_products + 6 * 28 * 1536 * 8192, rel=1e-4)

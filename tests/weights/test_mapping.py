@@ -113,6 +113,19 @@ def test_layers_are_filled_in_layer_by_layer_between_what_has_none():
     assert table["l.1.b"].hf_names == ("hf.1.norm",)
 
 
+def test_shards_that_lie_one_after_another_are_joined_without_a_copy():
+    """As those of a large parameter do once they are gathered; shards that lie apart are copied, to the same values."""
+    memory = torch.arange(12.0).view(2, 3, 2)
+    operation = Vocabulary((Part("embedding", (5, 2)),))
+    (joined,) = operation.to_hf([memory[0], memory[1]])
+    assert joined.data_ptr() == memory.data_ptr()
+    assert torch.equal(joined, memory.view(6, 2)[:5])
+    (apart,) = operation.to_hf([memory[0].clone(), memory[1].clone()])
+    assert torch.equal(apart, joined)
+    (swapped,) = operation.to_hf([memory[1], memory[0]])
+    assert swapped.flatten().tolist() == [6, 7, 8, 9, 10, 11, 0, 1, 2, 3]
+
+
 def test_the_shape_is_that_of_what_one_rank_alone_holds():
     q, k, v = column(0, 1, 2, 3), column(10, 11), column(20, 21)
     cases = [

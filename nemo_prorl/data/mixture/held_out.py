@@ -23,11 +23,14 @@ def held_out(
     max_prompt_tokens: int,
     long_prompts: Literal["error", "skip"] = "error",
     objection: Objection | None = None,
+    setting: str = "data.held_out",
+    limits: str = "data",
 ) -> list[Prompt]:
     """The first `problems_per_task` different problems of each task of each source, for validation.
 
     `long_prompts` says what happens to a prompt over `max_prompt_tokens`: an error, or the task's next takes its place,
-    as it does of one that there is an `objection` to.
+    as it does of one that there is an `objection` to. Messages say where a source stands, at `setting`, and
+    max_prompt_tokens and long_prompts, at `limits`.
 
     Raises:
         DataError: a task of an endless source doesn't have so many, a prompt is too long, or all of a source are.
@@ -38,10 +41,10 @@ def held_out(
         prompt = as_prompt(row, tokenizer)
         if len(prompt.token_ids) <= max_prompt_tokens:
             if reason := objection(prompt) if objection else None:
-                log.warning("prompt %s of %s is left out of validation: %s", prompt.uid, prompt.source, reason)
+                log.warning("prompt %s of %s is left out: %s", prompt.uid, prompt.source, reason)
             return reason is None
         if long_prompts == "error":
-            raise too_long(prompt, max_prompt_tokens)
+            raise too_long(prompt, max_prompt_tokens, limits)
         skipped.append(prompt)
         return False
 
@@ -51,11 +54,11 @@ def held_out(
         found = [as_prompt(row, tokenizer) for row in first_of_each_task(source, problems_per_task, fits)]
         if skipped and not found:
             raise DataError(
-                f"data.held_out.{name}: each of its {len(skipped)} problems is over "
-                f"data.max_prompt_tokens={max_prompt_tokens}; raise it, or validate on other problems"
+                f"{setting}.{name}: each of its {len(skipped)} problems is over "
+                f"{limits}.max_prompt_tokens={max_prompt_tokens}; raise it, or take other problems"
             )
         if skipped:
-            log.warning("data.held_out.%s: %d problems are too long for validation and left out", name, len(skipped))
+            log.warning("%s.%s: %d problems are too long and left out", setting, name, len(skipped))
         prompts += found
     return prompts
 

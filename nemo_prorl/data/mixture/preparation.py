@@ -142,8 +142,8 @@ def as_prompt(row: Row, tokenizer: Tokenizer) -> Prompt:
     )
 
 
-def too_long(prompt: Prompt, limit: int) -> DataError:
+def too_long(prompt: Prompt, limit: int, limits: str = "data") -> DataError:
     return DataError(
         f"prompt {prompt.uid!r} of source {prompt.source!r} has {len(prompt.token_ids)} tokens, over "
-        f"data.max_prompt_tokens={limit}; raise it, or set data.long_prompts=skip to leave such prompts out"
+        f"{limits}.max_prompt_tokens={limit}; raise it, or set {limits}.long_prompts=skip to leave such prompts out"
     )

@@ -75,7 +75,7 @@ def first_of_each_task(
             short = {task: per_task - count for task, count in missing.items() if count}
             raise DataError(
                 f"held-out problems of source {row.source!r}: only {short} different ones exist, {per_task} a task are "
-                f"wanted; ask for fewer (validation.problems_per_task) or widen the task's settings"
+                f"wanted; ask for fewer (problems_per_task) or widen the task's settings"
             )
 
 

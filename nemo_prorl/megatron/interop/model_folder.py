@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Iterator
@@ -188,6 +189,20 @@ def _token_ids(files: Path | None) -> dict[str, Any]:
             found = json.loads(path.read_text(encoding="utf-8"))
             return {key: found[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id") if key in found}
     return {}
+
+
+def folder_identity(opened: ModelFolder) -> str:
+    """What tells this source from another, without reading it whole."""
+    if opened.format == "hugging-face":
+        return model_identity(opened.path)
+    digest = hashlib.blake2b((opened.path / ".metadata").read_bytes(), digest_size=16)
+    digest.update(opened.path.name.encode())  # its step
+    if opened.format == "prorl":  # has checksums of its files, or of its tensors
+        for name in (manifest.MANIFEST, STATE):
+            digest.update((opened.path / name).read_bytes())
+    for path in sorted(opened.path.glob("*.distcp")):
+        digest.update(f"{path.name}:{path.stat().st_size}".encode())
+    return digest.hexdigest()
 
 
 def step_of(folder: ModelFolder) -> int | None:

@@ -11,6 +11,7 @@ from megatron.core.dist_checkpointing.mapping import ShardedObject
 from nemo_prorl.megatron.interop.neighbours import bridge_files, megatron_lm_entries
 from nemo_prorl.megatron.interop.torch_dist_sink import state_places
 from nemo_prorl.megatron.model import PolicyModel
+from nemo_prorl.megatron.precision import precision_of
 from nemo_prorl.weights.architecture import Architecture
 
 
@@ -27,7 +28,7 @@ def described(model: PolicyModel, step: int) -> dict[str, bytes]:
 
 def _stored(model: PolicyModel) -> Architecture:
     """The architecture with the dtype that parameters have here."""
-    return replace(model.architecture, dtype=model.config.precision)
+    return replace(model.architecture, dtype=precision_of(model.config).dtype)
 
 
 def _empty_states(model: PolicyModel) -> dict[str, ShardedObject]:

@@ -1,0 +1,13 @@
+"""The processes that judge."""
+
+from __future__ import annotations
+
+from nemo_prorl.config.verifiers import VerifierPoolConfig
+from nemo_prorl.verifiers.pool import VerifierPool
+from nemo_prorl.verifiers.sandbox import SandboxSettings
+
+
+def verifier_pool(verifiers: VerifierPoolConfig) -> VerifierPool:
+    """The processes that judge; to be used with `with`."""
+    settings = verifiers.model_dump(exclude={"sandbox"})
+    return VerifierPool(**settings, sandbox=SandboxSettings(**verifiers.sandbox.model_dump()))

@@ -1,0 +1,71 @@
+"""The plug-ins that settings choose from, and their knobs: their own keyword-only arguments."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, get_type_hints
+
+from nemo_prorl.algorithm.advantage import ADVANTAGES
+from nemo_prorl.algorithm.objective import OBJECTIVES
+from nemo_prorl.algorithm.reduction import AGGREGATIONS
+from nemo_prorl.algorithm.shaping import SHAPINGS
+from nemo_prorl.config.reference import Setting, default_as_typed, kind_of
+from nemo_prorl.data.prepare.converters import CONVERTERS
+from nemo_prorl.data.sources import SOURCES
+from nemo_prorl.data.sources.demonstrations import DEMONSTRATIONS
+from nemo_prorl.errors import ConfigError
+from nemo_prorl.plugins import resolve
+from nemo_prorl.rollout.engine import ROLLOUT_ENGINES
+
+TABLES: Mapping[str, Mapping[str, str]] = {
+    "loss.advantage": ADVANTAGES,
+    "loss.objective": OBJECTIVES,
+    "loss.aggregation": AGGREGATIONS,
+    "rollout": ROLLOUT_ENGINES,
+    "recipe.stages.<stage>.shaping.<label>": SHAPINGS,
+    "data.sources.<source>": SOURCES,
+    "data.held_out.<set>": SOURCES,
+    "sft.source": DEMONSTRATIONS,
+    "sources.<source>": CONVERTERS,
+}
+
+
+class Plugin(NamedTuple):
+    """One name that `setting`.name may have. `meaning`: the first sentence of its own docstring."""
+
+    setting: str
+    name: str
+    meaning: str
+    knobs: tuple[Setting, ...]
+
+
+def plugins(paths: Sequence[str] = tuple(TABLES)) -> Iterator[Plugin]:
+    """The plug-ins of the settings that are one of `paths`, or below one."""
+    for setting, table in TABLES.items():
+        if any(setting == path or setting.startswith(path + ".") for path in paths):
+            for name in table:
+                yield _plugin(setting, name, table)
+
+
+def _plugin(setting: str, name: str, table: Mapping[str, str]) -> Plugin:
+    try:
+        target = resolve(name, table, setting)
+    except ConfigError:
+        return Plugin(setting, name, "needs a package that isn't installed here", ())
+    meaning = " ".join((inspect.getdoc(target) or "").partition("\n\n")[0].split())
+    function = target.__init__ if inspect.isclass(target) else target
+    hints = get_type_hints(function, include_extras=True)
+    parameters = [one for one in inspect.signature(target).parameters.values() if one.kind is one.KEYWORD_ONLY]
+    return Plugin(setting, name, meaning, tuple(_knob(setting, one, hints) for one in parameters))
+
+
+def _knob(setting: str, parameter: inspect.Parameter, hints: Mapping[str, Any]) -> Setting:
+    hint = hints.get(parameter.name, Any)
+    return Setting(
+        path=f"{setting}.{parameter.name}",
+        kind=kind_of(hint),
+        default=None if parameter.default is parameter.empty else default_as_typed(parameter.default),
+        allowed="",
+        meaning="",
+    )

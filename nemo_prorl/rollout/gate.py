@@ -1,0 +1,154 @@
+"""The gate: before training, and every so many steps, is what the rollout engine samples the trainer's own policy?"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, replace
+from typing import Protocol
+
+from torch import Tensor
+
+from nemo_prorl.algorithm.mismatch import Mismatch, sampler_mismatch
+from nemo_prorl.config.gate import GateConfig
+from nemo_prorl.data.batch import RolloutBatch
+from nemo_prorl.data.blend import Blend
+from nemo_prorl.data.prompt import Prompt
+from nemo_prorl.data.sampling import SamplingParams, step_seed
+from nemo_prorl.data.trajectory import Group, Verdict
+from nemo_prorl.errors import RolloutError
+from nemo_prorl.recipe import Stage
+from nemo_prorl.rollout.engine import RolloutEngine
+from nemo_prorl.world import World, gather_or_raise
+
+log = logging.getLogger(__name__)
+
+Score = Callable[[RolloutBatch], Tensor]
+"""The trainer's logprobs of a batch, [B, T], at its temperature; collective."""
+
+
+class PromptSource(Protocol):
+    """What the gate asks of the mixture: what comes next, which it puts back."""
+
+    def draw(self, n: int, blend: Blend, *, avoid: Collection[str] = ()) -> list[Prompt]: ...
+
+    def put_back(self, n: int) -> None: ...
+
+
+class MismatchGate:
+    """Compares the engine's logprobs with the trainer's, rank by rank, on a few answers that it has the engine give.
+
+    `refitted` is a `with` inside which the engine holds the newest weights (the inference phase), `score` the trainer's
+    scoring. It changes nothing that training depends on: the prompts come again, and no random stream goes on. Every
+    method is collective.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine: RolloutEngine,
+        engine_name: str,
+        refitted: Callable[[], AbstractContextManager[None]],
+        score: Score,
+        prompts: PromptSource,
+        world: World,
+        config: GateConfig,
+        run_seed: int,
+    ) -> None:
+        self._engine, self._engine_name, self._refitted, self._score = engine, engine_name, refitted, score
+        self._prompts, self._world, self._config, self._run_seed = prompts, world, config, run_seed
+
+    def at_start(self, stage: Stage, step: int) -> None:
+        """Before anything else of a run that starts or resumes.
+
+        Raises:
+            RolloutError: as `check`.
+        """
+        if self._config.enabled and (worst := self.check(stage, step)) is not None:
+            log.info("the rollout engine %r samples the trainer's policy: %s", self._engine_name, worst)
+
+    def look(self, stage: Stage, step: int) -> dict[str, float]:
+        """Before the step after `step` steps: metrics, of the worst rank, when the gate's turn has come.
+
+        Raises:
+            RolloutError: as `check`.
+        """
+        every = self._config.every_steps
+        if not self._config.enabled or every is None or step == 0 or step % every:
+            return {}
+        worst = self.check(stage, step)
+        return {} if worst is None else {f"rollout/gate_{name}": float(value) for name, value in asdict(worst).items()}
+
+    def check(self, stage: Stage, step: int) -> Mismatch | None:
+        """The worst rank's figures; None when the engine doesn't know logprobs, so that there is nothing to compare.
+
+        Raises:
+            RolloutError: on every rank, when the engine of some rank is beyond the limit, or fails.
+        """
+        answered = self._answered(stage, step)
+        if any(completion.logprobs is None for group in answered for completion in group.completions):
+            log.info("the rollout engine %r reports no logprobs: nothing tells whose policy it is", self._engine_name)
+            return None
+        size = len(answered) // self._world.size
+        of_rank = [answered[rank * size : (rank + 1) * size] for rank in range(self._world.size)]
+        found = {rank: self._compared(of_rank[rank], stage.sampling) for rank in self._ranks_to_score()}
+        everywhere: dict[int, Mismatch] = {}
+        for part in self._world.gather(found):
+            everywhere |= part
+        outside = {rank: one for rank, one in everywhere.items() if not one.is_within(self._config.limit)}
+        worst = max(outside or everywhere, key=lambda rank: (outside or everywhere)[rank].multiplicative_error)
+        if outside:
+            raise RolloutError(self._message(worst, everywhere[worst], len(outside), step))
+        return everywhere[worst]
+
+    def _answered(self, stage: Stage, step: int) -> list[Group]:
+        """What every rank's engine answers, of all ranks in their order; each has its own seed."""
+        prompts = self._prompts.draw(self._config.prompts, stage.blend)
+        self._prompts.put_back(len(prompts))
+        sampling = replace(
+            stage.sampling,
+            samples_per_prompt=self._config.samples_per_prompt,
+            max_response_tokens=min(stage.sampling.max_response_tokens, self._config.max_response_tokens),
+            seed=step_seed(self._run_seed, step, f"gate, rank {self._world.rank}"),
+        )
+        groups: list[Group] = []
+        failure: Exception | None = None
+        with self._refitted():
+            try:
+                groups = answers(self._engine, prompts, sampling)
+            except Exception as error:
+                failure = error
+        parts = gather_or_raise(self._world, groups, failure, "asking the rollout engine for a few answers")
+        return [group for part in parts for group in part]
+
+    def _ranks_to_score(self) -> list[int]:
+        """The ranks whose answers this data rank scores; ranks that hold one model together score the same ones."""
+        return list(range(self._world.data_rank, self._world.size, self._world.data_size))
+
+    def _compared(self, groups: Sequence[Group], sampling: SamplingParams) -> Mismatch:
+        batch = RolloutBatch.from_groups(groups, sampling.temperature)
+        assert batch.sampler_logprobs_BT is not None
+        return Mismatch.of(sampler_mismatch(self._score(batch), batch.sampler_logprobs_BT, batch.response_mask_BT))
+
+    def _message(self, rank: int, mismatch: Mismatch, count: int, step: int) -> str:
+        where = f"rank {rank}" + (f", the worst of {count} ranks" if count > 1 else "")
+        return (
+            f"before step {step + 1} the rollout engine {self._engine_name!r} ({where}) does not sample the policy "
+            f"that is trained: {mismatch}; gate.limit={self._config.limit:g}. Likely causes: a tensor that did not "
+            "arrive in a refit, or arrived in another's place; logprobs that the engine takes at another temperature, "
+            "or of a cut distribution; caches from before the refit; much lower precision than the trainer's (FP8, "
+            "quantized caches); another attention or position encoding than config.json asks for. `prorl doctor "
+            "rollout` looks into each. Where the difference is known and meant, correct for it "
+            "(loss.sampler_correction) and raise gate.limit."
+        )
+
+
+def answers(engine: RolloutEngine, prompts: Sequence[Prompt], sampling: SamplingParams) -> list[Group]:
+    """What the engine answers, without verdicts: groups for scoring alone."""
+    completions = {(place, sample): given for place, sample, given in engine.generate(prompts, sampling)}
+    samples, unjudged = range(sampling.samples_per_prompt), Verdict(0.0, "not judged")
+    return [
+        Group(prompt, tuple(completions[place, n] for n in samples), (unjudged,) * len(samples))
+        for place, prompt in enumerate(prompts)
+    ]
