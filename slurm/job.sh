@@ -32,7 +32,7 @@ export PYTHONPATH=$PRORL_HOME${PYTHONPATH:+:$PYTHONPATH} # the code is that of t
 ATTEMPT=${SLURM_RESTART_COUNT:-0}
 JOB=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
 JOB=${JOB:-${SLURM_JOB_ID:-}} # one of an array may have the array's own number, which means all of them
-stop_asked=${stop_asked:-} ended_by_slurm='' run_dir='' device='' dry_run='' attended_attempt='' checkpoint_before=''
+stop_asked=${stop_asked:-} ended_by_slurm='' run_dir='' device='' dry_run='' attended_attempt=''
 SRUN=()
 
 say() { echo "[job ${SLURM_JOB_ID:-none} attempt $ATTEMPT $(date '+%F %T')] $*"; }

@@ -3,6 +3,7 @@
 # look first. Sourced by job.sh, whose variables it reads.
 
 FINAL_CODES=' 2 3 4 5 6 7 8 9 10 ' # it would happen again: a person must look first; nemo_prorl/errors.py
+checkpoint_before=''               # the newest when the attempt began
 GO_ON=75                           # EX_TEMPFAIL: everything is saved, and the same command goes on
 
 status_of_run() { # status_of_run KEY: of status.json, which has a key a line
