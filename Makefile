@@ -4,7 +4,7 @@
 #   make quickstart   a tiny model through cold start, ProRL, export and report, in minutes on two cores
 #   make demo         quickstart, evaluations of three of its models, where the boundary moved, and a report as a page
 #   make test         every test that needs no GPU
-#   make check        lint, format, types, house rules, and the documentation built strictly
+#   make check        lint, format, types, scripts, house rules, and the documentation built strictly
 #   make format       mend what ruff can mend
 #   make docs         the documentation as a site: build/site/index.html
 #   make bench        what a step costs beside TRL's, and more: see docs/benchmarks.md
@@ -66,6 +66,8 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/shellcheck --external-sources slurm/*.sh slurm/*.sbatch .ci/run
+	$(BIN)/hadolint Dockerfile
 	$(BIN)/python -m docs.build
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) tests/house
 

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import get_args
 
-from nemo_prorl.commands import doctor_rollout
+from nemo_prorl.commands import doctor_cluster, doctor_rollout
 from nemo_prorl.commands.option_parser import option_parser
 from nemo_prorl.errors import VerifierError
 from nemo_prorl.verifiers.sandbox import SandboxReport, SandboxSettings, probe
@@ -18,6 +18,7 @@ examples:
   prorl doctor sandbox --level namespaces --json
   prorl doctor sandbox --without namespaces        as on a host that doesn't allow them
   prorl doctor rollout recipe=prorl megatron=gpu rollout=tensorrt_llm model.path=FOLDER
+  prorl doctor cluster --folder runs               this host; all hosts of a job: sbatch slurm/preflight.sh
 
 Exit codes: 0 when a run would start; otherwise that of the error with which it would end here."""
 
@@ -86,4 +87,5 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     doctor_rollout.add_options(sampler)
+    doctor_cluster.add_topic(topics)
     return made

@@ -13,7 +13,7 @@ LAYERS = (
     ("control",),
     ("data",),
     ("config",),
-    ("algorithm", "verifiers", "weights", "recipe"),
+    ("algorithm", "verifiers", "weights", "recipe", "preflight"),
     ("megatron", "rollout", "run_state", "telemetry"),
     ("actor", "cadence", "vigil"),
     ("saver", "update_guard", "engine_guard"),
