@@ -65,13 +65,8 @@ class ProRLTrainer:
         self.validator, self.gate, self.progress, self.export_to = validator, gate, progress, export_to
         self.timer = Timer(progress.phase)
         self.state = RunState.at_start(recipe)
-        remembering: dict[str, Cursor | None] = {
-            "mixture": mixture,
-            "surplus": collector,
-            "validation": validator,
-            "alarms": watch,
-            "updates": updates,
-        }
+        remembering: dict[str, Cursor | None] = {"mixture": mixture, "surplus": collector, "updates": updates}
+        remembering |= {"validation": validator, "alarms": watch}
         self.saver = Saver(actor, identity, remembering, progress, self.timer)
 
     # -- the story ---------------------------------------------------------------------------------------------------

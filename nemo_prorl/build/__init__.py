@@ -129,7 +129,7 @@ def training(config: ProRLConfig, run: Run) -> Iterator[ProRLTrainer]:
         yield ProRLTrainer(
             actor=actor,
             updates=UpdateGuard(optimizer, config.bad_updates),
-            engine=EngineGuard(actor, [mixture], config.run.engine_renewals),
+            engine=EngineGuard(actor, [mixture, collector], config.run.engine_renewals),
             collector=collector,
             gate=gate_from(config, actor, engine=rollout, mixture=mixture, world=world),
             mixture=mixture,

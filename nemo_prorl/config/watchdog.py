@@ -24,16 +24,22 @@ class WatchdogConfig(Closed):
         description="where the main rank listens to the others; null: the first free one of the 16 above MASTER_PORT",
     )
     minutes: float = Field(30, gt=0, description="of every phase that isn't named here")
-    starting_minutes: float = Field(60, gt=0)
-    rollout_minutes: float = Field(60, gt=0)
-    validation_minutes: float = Field(60, gt=0)
-    checkpoint_minutes: float = Field(60, gt=0)
-    export_minutes: float = Field(90, gt=0)
+    starting_minutes: float = Field(60, gt=0, description="of what comes before the run goes on: imports, weights")
+    rollout_minutes: float = Field(60, gt=0, description="between two finished completions")
+    validation_minutes: float = Field(60, gt=0, description="the same, of a validation")
+    checkpoint_minutes: float = Field(60, gt=0, description="of writing one, as far as training waits for it")
+    export_minutes: float = Field(90, gt=0, description="of writing the final model")
 
     def seconds_of(self, phase: str) -> float:
         """How long a rank may be in `phase` without progress."""
-        own: float = getattr(self, f"{phase}_minutes", self.minutes)
-        return 60.0 * own
+        minutes = {
+            "starting": self.starting_minutes,
+            "rollout": self.rollout_minutes,
+            "validation": self.validation_minutes,
+            "checkpoint": self.checkpoint_minutes,
+            "export": self.export_minutes,
+        }
+        return 60.0 * minutes.get(phase, self.minutes)
 
     def silence_of(self, phase: str) -> float:
         """How many seconds a rank in `phase` may give no sign of life."""
