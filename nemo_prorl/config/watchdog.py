@@ -29,20 +29,3 @@ class WatchdogConfig(Closed):
     validation_minutes: float = Field(60, gt=0, description="the same, of a validation")
     checkpoint_minutes: float = Field(60, gt=0, description="of writing one, as far as training waits for it")
     export_minutes: float = Field(90, gt=0, description="of writing the final model")
-
-    def seconds_of(self, phase: str) -> float:
-        """How long a rank may be in `phase` without progress."""
-        minutes = {
-            "starting": self.starting_minutes,
-            "rollout": self.rollout_minutes,
-            "validation": self.validation_minutes,
-            "checkpoint": self.checkpoint_minutes,
-            "export": self.export_minutes,
-        }
-        return 60.0 * minutes.get(phase, self.minutes)
-
-    def silence_of(self, phase: str) -> float:
-        """How many seconds a rank in `phase` may give no sign of life."""
-        if self.silent_seconds is None or phase == "starting":
-            return self.seconds_of(phase)
-        return min(self.silent_seconds, self.seconds_of(phase))
