@@ -30,6 +30,8 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "data.held_out.<set>": SOURCES,
     "sft.source": DEMONSTRATIONS,
     "sources.<source>": CONVERTERS,
+    "quality.evaluation.<set>": SOURCES,
+    "benchmarks.<set>": SOURCES,
 }
 
 

@@ -23,6 +23,7 @@ NAMES = {
     "held_out": "<set>",
     "shaping": "<label>",
     "evaluation": "<set>",
+    "benchmarks": "<set>",
 }
 KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path"}
 BOUNDS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}

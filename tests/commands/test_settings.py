@@ -6,8 +6,10 @@ import pytest
 from pydantic import Field
 
 from nemo_prorl.cli import main
+from nemo_prorl.commands.plugin_knobs import TABLES
 from nemo_prorl.config.closed import Closed
-from nemo_prorl.config.reference import Setting, bounds_of, default_as_typed, kind_of, sections
+from nemo_prorl.config.load import SCHEMAS
+from nemo_prorl.config.reference import NAMES, Setting, bounds_of, default_as_typed, kind_of, sections, settings
 
 
 class Inner(Closed):
@@ -82,3 +84,10 @@ def test_a_group_a_key_and_a_plug_ins_knobs_are_shown(capsys):
 def test_an_unknown_key_is_refused_with_the_nearest(capsys):
     assert main(["settings", "optimzer"]) == 2
     assert "prorl train has no key 'optimzer'. Did you mean 'optimizer'?" in capsys.readouterr().err
+
+
+def test_every_plug_in_s_knobs_are_shown():
+    keys = {one.path: one for schema in SCHEMAS.values() for one in settings(schema) if "plug-in" in one.kind}
+    by_name = {path: f"{path}.{NAMES.get(path.rpartition('.')[2], '')}" for path in keys}
+    silent = sorted(path for path in keys if path not in TABLES and by_name[path] not in TABLES)
+    assert not silent, f"give them a table in commands/plugin_knobs.py: {silent}"

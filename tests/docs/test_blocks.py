@@ -13,6 +13,8 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
+from nemo_prorl.cli import COMMANDS
+from nemo_prorl.commands.completion import parser_of
 from nemo_prorl.config.load import load_config
 from nemo_prorl.trainer import ProRLTrainer
 from tests.docs.commands import objection, prorl_arguments, settings_objection, whole
@@ -120,6 +122,24 @@ def inline_commands():
 def test_a_command_in_a_sentence_is_understood(said):
     arguments = shlex.split(said.partition(": prorl ")[2])
     known = [word for word in arguments if not re.fullmatch(r"KEY=VALUE|<\w+>", word)]
-    if all(re.fullmatch(r"[a-z-]+", word) for word in known):  # `prorl convert compare` only names the command
+    *names, last = known
+    only_names = all(re.fullmatch(r"[a-z][a-z-]*", word) for word in names)
+    if only_names and last.startswith("--") and last != "--help":  # `prorl analyze --corpus` names an option
+        assert last in help_of(known[0]), said
+        return
+    if only_names and re.fullmatch(r"[a-z][a-z-]*", last):  # `prorl convert compare` names a command
         known = [*known, "--help"]
     assert not objection(known), f"{said}: {objection(known)}"
+
+
+def help_of(command):
+    if COMMANDS[command].settings:
+        return ("--dry-run", "--world-size")
+    return [name for action in options_below(parser_of(command, COMMANDS)) for name in action.option_strings]
+
+
+def options_below(parser):
+    for action in parser._actions:
+        yield action
+        for below in (action.choices or {}).values() if isinstance(action.choices, dict) else ():
+            yield from options_below(below)

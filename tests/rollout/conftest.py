@@ -1,9 +1,14 @@
+from contextlib import ExitStack
+
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from nemo_prorl.data.tokenizer import Tokenizer
+from nemo_prorl.rollout.engine import closed_at_end
+from nemo_prorl.rollout.tensorrt_llm.engine import TensorRTLLMEngine
 from nemo_prorl.rollout.transformers_engine import TransformersEngine
+from tests.rollout.trtllm_double import doubled
 from tests.tiny_models import tiny_hf_folder
 
 
@@ -28,3 +33,25 @@ def engine(folder, tokenizer, weights) -> TransformersEngine:
     loaded = TransformersEngine(folder, tokenizer, "cpu")
     loaded.load_weights(weights.items())
     return loaded
+
+
+@pytest.fixture
+def library():
+    """The contract double of TensorRT-LLM 1.2.1 as `tensorrt_llm`."""
+    with doubled() as module:
+        yield module
+
+
+@pytest.fixture
+def start(folder, tokenizer, weights):
+    """Makes engines on the version that is doubled, with the folder's weights; they are closed at the end."""
+    with ExitStack() as stack:
+
+        def started(path=folder, load=True, **knobs):
+            engine = TensorRTLLMEngine(path, tokenizer, **{"dtype": "fp32", "refit_bucket_mib": 1, **knobs})
+            stack.enter_context(closed_at_end(engine))
+            if load:
+                engine.load_weights(weights.items())
+            return engine
+
+        yield started

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 from pydantic import ValidationError
 
-from nemo_prorl.config.schema import ProRLConfig, SamplingBudgetConfig
+from nemo_prorl.config.sampling_budget import SamplingBudgetConfig
+from nemo_prorl.config.schema import ProRLConfig
 from nemo_prorl.data.batch import RolloutBatch
 from nemo_prorl.data.group_state import group_from_json, group_to_json
 from nemo_prorl.data.trajectory import Group, Verdict
