@@ -2,6 +2,7 @@
 # Python 3.11 (or 3.12), pip and a C compiler.
 #
 #   make quickstart   a tiny model through cold start, ProRL, export and report, in minutes on two cores
+#   make demo         quickstart, evaluations of three of its models, where the boundary moved, and a report as a page
 #   make test         every test that needs no GPU
 #   make check        lint, format, types, house rules, and the documentation built strictly
 #   make format       mend what ruff can mend
@@ -12,6 +13,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV ?= .venv
 JOBS ?= 2
 QUICKSTART ?=
+DEMO ?= runs/demo
 PYTEST ?=
 BENCH ?=
 BENCH_VENV ?= .bench-venv
@@ -27,7 +29,7 @@ TORCH_INDEX ?= $(shell [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/d
 	&& $(PYTHON) -c "from urllib.request import urlopen; urlopen('$(CPU_INDEX)/torch/', timeout=10)" 2>/dev/null \
 	&& echo --extra-index-url $(CPU_INDEX))
 
-.PHONY: quickstart test check format docs bench
+.PHONY: quickstart demo test check format docs bench
 .DEFAULT_GOAL := test
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -42,6 +44,20 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 quickstart: $(VENV)/.installed
 	$(BIN)/prorl quickstart $(QUICKSTART)
+
+# The model before ProRL, in the midst of it and after it, 64 answers to each of the quickstart's held-out problems.
+DEMO_EVALUATE = $(BIN)/prorl evaluate $(1) benchmarks=quickstart sampling.samples_per_prompt=64 \
+	sampling.max_response_tokens=64 model.name=$(2) run.dir=$(DEMO)/evaluations/$(2)
+DEMO_RUN = $(DEMO)/seed_0/prorl
+DEMO_EVALUATIONS = $(foreach name,base middle final,$(DEMO)/evaluations/$(name))
+
+demo: $(VENV)/.installed
+	$(BIN)/prorl quickstart --out $(DEMO)
+	$(call DEMO_EVALUATE,$(DEMO)/seed_0/hasty/export,base)
+	$(call DEMO_EVALUATE,$(DEMO_RUN)/checkpoints/iter_0000030,middle)
+	$(call DEMO_EVALUATE,$(DEMO_RUN)/export,final)
+	$(BIN)/prorl analyze $(DEMO_EVALUATIONS) --output $(DEMO)/analysis
+	$(BIN)/prorl report $(DEMO_RUN) $(DEMO_EVALUATIONS) $(DEMO)/analysis --title "ProRL quickstart" --out $(DEMO)/report.html
 
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not gpu' -n $(JOBS) $(PYTEST)

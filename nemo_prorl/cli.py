@@ -27,8 +27,10 @@ examples:
   prorl evaluate MODEL benchmarks=math run.dir=evaluations/final
   prorl analyze evaluations/base evaluations/final --output analysis
   prorl verify responses.jsonl --output rewards.jsonl
+  prorl report runs/first --watch                     one HTML page that keeps up with the run
   prorl stop runs/first                               a live run saves and ends; the same command goes on
   prorl doctor sandbox                                whether programs of a model can be run here
+  prorl doctor rollout model.path=FOLDER rollout=...  whether the engine samples the policy that is trained
   prorl settings megatron                             every key: type, default, range, meaning
 
 `prorl COMMAND --help` says more. Errors are explained in a sentence; PRORL_TRACEBACK=1 shows where they come from."""
@@ -87,6 +89,7 @@ COMMANDS = {
     "data": Command("nemo_prorl.commands.data", "problems to train on: prepare, inspect, validate"),
     "convert": Command("nemo_prorl.commands.convert", "between Hugging Face folders and Megatron checkpoints"),
     "verify": Command("nemo_prorl.commands.verify", "rewards for responses that are in a file"),
+    "report": Command("nemo_prorl.commands.report", "a run, its evaluations and samples on one HTML page"),
     "stop": Command("nemo_prorl.commands.stop", "have a live run save and end, to be resumed"),
     "reset": Command("nemo_prorl.commands.reset", "have a live run reset reference and optimizer"),
     "settings": Command("nemo_prorl.commands.settings", "every key: type, default, range, meaning"),

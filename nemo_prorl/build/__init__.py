@@ -24,7 +24,7 @@ from nemo_prorl.algorithm.policy_loss import PolicyLoss
 from nemo_prorl.algorithm.reduction import AGGREGATIONS
 from nemo_prorl.build.evaluating import evaluation as evaluation
 from nemo_prorl.build.pool import verifier_pool
-from nemo_prorl.build.rollouts import collector_from, gate_from
+from nemo_prorl.build.rollouts import collector_from, gate_from, rollout_maker
 from nemo_prorl.build.stages import recipe_from
 from nemo_prorl.cadence import Cadence
 from nemo_prorl.config.choice import SourceConfig, as_knobs
@@ -53,7 +53,7 @@ from nemo_prorl.megatron.schedule import Schedule
 from nemo_prorl.megatron.snapshot import WeightSnapshot
 from nemo_prorl.megatron.weights import load_weights
 from nemo_prorl.plugins import configured
-from nemo_prorl.rollout.engine import ROLLOUT_ENGINES
+from nemo_prorl.rollout.engine import closed_at_end
 from nemo_prorl.rollout.renewable_engine import RenewableEngine
 from nemo_prorl.rollout.step_rewards import StepRewards
 from nemo_prorl.sft import SupervisedTrainer
@@ -81,15 +81,16 @@ def training(config: ProRLConfig, run: Run) -> Iterator[ProRLTrainer]:
         pool = stack.enter_context(verifier_pool(config.verifiers))
         read_ahead = stack.enter_context(ThreadPoolExecutor(1, "read-ahead"))
         mixture, validation_sets = data_from(config, tokenizer, pool.objection, read_ahead)
-        engine = stack.enter_context(_open_engine(config, architecture))
+        make_rollout = rollout_maker(config)
+        engine = stack.enter_context(open_engine(config, architecture))
         world = engine.runtime.world
         control = run.join(world)
         metrics = stack.enter_context(_metrics_log(config, world))
         optimizer = PolicyOptimizer(engine.model, config.optimizer, total_steps=recipe.updates)
         needs_reference = any(stage.kl_weight > 0 for stage in recipe)
-        make_rollout = configured(as_knobs(config.rollout), ROLLOUT_ENGINES, "rollout")
-        given = {"model_path": Path(config.model.path), "tokenizer": tokenizer, "device": engine.runtime.device}
-        rollout = RenewableEngine(lambda: make_rollout(**given))
+        rollout = stack.enter_context(
+            closed_at_end(RenewableEngine(lambda: make_rollout(tokenizer=tokenizer, device=engine.runtime.device)))
+        )
         export = Export.of(config, world)
         export_to = Path(config.run.dir) / "export" if config.export.at_end else None
         if export_to is not None:
@@ -155,7 +156,7 @@ def cold_start(config: SFTConfig, run: Run) -> Iterator[SupervisedTrainer]:
     tokenizer = Tokenizer.load(Path(config.model.path))
     demonstrations = configured(as_knobs(config.sft.source), DEMONSTRATIONS, "sft.source")()
     with ExitStack() as stack:
-        engine = stack.enter_context(_open_engine(config, architecture))
+        engine = stack.enter_context(open_engine(config, architecture))
         world = engine.runtime.world
         control = run.join(world)
         metrics = stack.enter_context(_metrics_log(config, world))
@@ -188,7 +189,7 @@ class _Engine:
 
 
 @contextmanager
-def _open_engine(config: ProRLConfig | SFTConfig, architecture: Architecture) -> Iterator[_Engine]:
+def open_engine(config: ProRLConfig | SFTConfig, architecture: Architecture) -> Iterator[_Engine]:
     run, megatron = config.run, config.megatron
     log.info(
         "model %s (%s parameters), %d ranks, run folder %s",

@@ -31,7 +31,7 @@ from nemo_prorl.evaluation.records import Manifest, ModelRecord, SamplingRecord,
 from nemo_prorl.megatron.interop.model_folder import ModelFolder, folder_identity, open_folder, step_of
 from nemo_prorl.megatron.runtime import Runtime
 from nemo_prorl.plugins import configured
-from nemo_prorl.rollout.engine import ROLLOUT_ENGINES
+from nemo_prorl.rollout.engine import chosen_engine, closed_at_end, takes_weights
 from nemo_prorl.telemetry.environment import package_versions
 from nemo_prorl.telemetry.progress import Progress
 from nemo_prorl.telemetry.run import Run
@@ -57,10 +57,12 @@ def evaluation(config: EvaluateConfig, run: Run) -> Iterator[Evaluator]:
             Runtime.start(settings, seed=config.run.seed, torch_threads=config.run.torch_threads)
         )
         control = run.join(runtime.world)
-        engine = configured(as_knobs(config.rollout), ROLLOUT_ENGINES, "rollout")(
-            model_path=files, tokenizer=tokenizer, device=runtime.device
+        make_engine = chosen_engine(config.rollout)
+        engine = stack.enter_context(
+            closed_at_end(make_engine(model_path=files, tokenizer=tokenizer, device=runtime.device))
         )
-        engine.load_weights(_weights(opened))
+        if takes_weights(engine):  # a server has its own
+            engine.load_weights(_weights(opened))
         manifest = _manifest(config, opened, prompts)
         is_main = runtime.world.is_main
         total = sum(asked.problems for asked in manifest.sets.values())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 from nemo_prorl.actor.interface import PolicyActor
 from nemo_prorl.config.schema import ProRLConfig
@@ -12,7 +15,7 @@ from nemo_prorl.engine_guard import EngineGuard
 from nemo_prorl.megatron.microbatch import packer_of
 from nemo_prorl.megatron.model import PolicyModel
 from nemo_prorl.rollout.collector import Collector
-from nemo_prorl.rollout.engine import RolloutEngine
+from nemo_prorl.rollout.engine import RolloutEngine, chosen_engine
 from nemo_prorl.rollout.gate import MismatchGate
 from nemo_prorl.verifiers.pool import VerifierPool
 from nemo_prorl.weights.estimate import training_cost
@@ -63,3 +66,8 @@ def gate_from(
         config=config.gate,
         run_seed=config.run.seed,
     )
+
+
+def rollout_maker(config: ProRLConfig) -> Callable[..., RolloutEngine]:
+    """What makes the rollout engine, before torch has looked for a GPU."""
+    return partial(chosen_engine(config.rollout), model_path=Path(config.model.path))

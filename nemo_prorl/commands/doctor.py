@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import get_args
 
+from nemo_prorl.commands import doctor_rollout
 from nemo_prorl.commands.option_parser import option_parser
 from nemo_prorl.errors import VerifierError
 from nemo_prorl.verifiers.sandbox import SandboxReport, SandboxSettings, probe
@@ -16,6 +17,7 @@ examples:
   prorl doctor sandbox
   prorl doctor sandbox --level namespaces --json
   prorl doctor sandbox --without namespaces        as on a host that doesn't allow them
+  prorl doctor rollout recipe=prorl megatron=gpu rollout=tensorrt_llm model.path=FOLDER
 
 Exit codes: 0 when a run would start; otherwise that of the error with which it would end here."""
 
@@ -34,7 +36,7 @@ def run(arguments: list[str], *, dry_run: bool = False) -> int:
     """
     options = parser().parse_args(arguments)
     if dry_run:
-        print(f"would try each layer of the sandbox in a process of its own, for level {options.level}")
+        print(options.plan)
         return 0
     return int(options.action(options))
 
@@ -76,5 +78,12 @@ def parser() -> argparse.ArgumentParser:
         "--without", action="append", choices=get_args(Layered), default=[], help="as on a host that doesn't allow this"
     )
     isolation.add_argument("--json", action="store_true", help="for programs to read")
-    isolation.set_defaults(action=sandbox)
+    isolation.set_defaults(action=sandbox, plan="would try each layer of the sandbox in a process of its own")
+    sampler = topics.add_parser(
+        "rollout",
+        help="whether a run's rollout engine samples the policy that the run trains",
+        description=doctor_rollout.DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    doctor_rollout.add_options(sampler)
     return made

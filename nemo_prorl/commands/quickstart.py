@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from nemo_prorl.analysis.history import OVERALL, Change, RunHistory
 from nemo_prorl.analysis.report import spread, write_report
+from nemo_prorl.commands import report
 from nemo_prorl.commands.option_parser import option_parser
 from nemo_prorl.errors import ConfigError
 
@@ -207,6 +208,8 @@ def _report(out: Path, seeds: Sequence[int], cost: str, *, fast: bool) -> None:
         ],
     )
     _say(f"the report is {path}")
+    page = ["--out", str(out / "report.html"), "--title", TITLE]
+    report.run([str(out / f"seed_{seeds[0]}" / "prorl"), *page])
 
 
 def _careful_level(folder: Path, seed: int, *, fast: bool) -> dict[str, float]:

@@ -114,7 +114,8 @@ def _device(wanted: str) -> torch.device:
         )
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    return torch.device("cuda", local_rank_from_environment())
+    # Where each rank is shown its own GPU alone, that is number 0 to all of them.
+    return torch.device("cuda", local_rank_from_environment() if torch.cuda.device_count() > 1 else 0)
 
 
 def _keep_freed_memory() -> None:

@@ -40,11 +40,11 @@ class Job(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """A finished job: int32 [T] with the end token kept, float32 [T], and whether it ended by itself."""
+    """A finished job: int32 [T] with the end token kept, float32 [T] if known, and whether it ended by itself."""
 
     job: Job
     token_ids: NDArray[np.int32]
-    logprobs: NDArray[np.float32]
+    logprobs: NDArray[np.float32] | None
     stopped: bool
 
     def sampled(self, tokenizer: Tokenizer) -> Sampled:

@@ -6,18 +6,23 @@ use, so that any trainer can feed any engine.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple, Protocol, TypeVar
 
 from torch import Tensor
 
+from nemo_prorl.config.choice import Choice, as_knobs
 from nemo_prorl.data.prompt import Prompt
 from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.data.trajectory import Completion
+from nemo_prorl.plugins import configured
 
 ROLLOUT_ENGINES = {
     "native": "nemo_prorl.rollout.native.engine:native_or_transformers",  # CPU, the default there
     "transformers": "nemo_prorl.rollout.transformers_engine:TransformersEngine",  # CPU and GPU, any model
+    "tensorrt_llm": "nemo_prorl.rollout.tensorrt_llm.engine:TensorRTLLMEngine",  # CUDA, production
+    "openai": "nemo_prorl.rollout.openai_engine:OpenAIEngine",  # a server of a fixed model, for evaluation
     "scripted": "nemo_prorl.rollout.scripted_engine:ScriptedEngine",  # answers from a list, for tests
 }
 
@@ -55,3 +60,37 @@ class RolloutEngine(Protocol):
     def release(self) -> None:
         """Give back what generation alone needs (caches); weights may go too. `load_weights` comes before more work."""
         ...
+
+
+E = TypeVar("E", bound=RolloutEngine)
+
+
+@contextmanager
+def closed_at_end(engine: E) -> Iterator[E]:
+    """Inside, the engine may be used. One that holds threads, connections or a library's memory has a `close`."""
+    try:
+        yield engine
+    finally:
+        getattr(engine, "close", _nothing)()
+
+
+def chosen_engine(choice: Choice) -> Callable[..., RolloutEngine]:
+    """What makes the engine that a config chooses; this process is set up for it by the `prepare_process` of its class.
+
+    To be called before anything that looks for a GPU is imported: which ones a process sees is settled by then.
+
+    Raises:
+        ConfigError: there is no such engine, or a knob of it is wrong.
+    """
+    make: Callable[..., RolloutEngine] = configured(as_knobs(choice), ROLLOUT_ENGINES, "rollout")
+    getattr(getattr(make, "func", make), "prepare_process", _nothing)()
+    return make
+
+
+def takes_weights(engine: RolloutEngine) -> bool:
+    """False of an engine that serves what it was started with: its `load_weights` only says so."""
+    return getattr(engine, "takes_weights", True)
+
+
+def _nothing() -> None:
+    pass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, replace
-from typing import Protocol
+from typing import Protocol, TypeAlias, TypeVar
 
 from torch import Tensor
 
@@ -23,8 +23,12 @@ from nemo_prorl.world import World, gather_or_raise
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 Score = Callable[[RolloutBatch], Tensor]
 """The trainer's logprobs of a batch, [B, T], at its temperature; collective."""
+
+Compare: TypeAlias = Callable[[RolloutBatch, Tensor], T]
 
 
 class Refitted(Protocol):
@@ -97,10 +101,7 @@ class MismatchGate:
             return None
         size = len(answered) // self._world.size
         of_rank = [answered[rank * size : (rank + 1) * size] for rank in range(self._world.size)]
-        found = {rank: self._compared(of_rank[rank], stage.sampling) for rank in self._ranks_to_score()}
-        everywhere: dict[int, Mismatch] = {}
-        for part in self._world.gather(found):
-            everywhere |= part
+        everywhere = compared_by_rank(of_rank, stage.sampling.temperature, self._score, mismatch_of, self._world)
         outside = {rank: one for rank, one in everywhere.items() if not one.is_within(self._config.limit)}
         worst = max(outside or everywhere, key=lambda rank: (outside or everywhere)[rank].multiplicative_error)
         if outside:
@@ -129,15 +130,6 @@ class MismatchGate:
         parts = gather_or_raise(self._world, groups, failure, "asking the rollout engine for a few answers")
         return [group for part in parts for group in part]
 
-    def _ranks_to_score(self) -> list[int]:
-        """The ranks whose answers this data rank scores; ranks that hold one model together score the same ones."""
-        return list(range(self._world.data_rank, self._world.size, self._world.data_size))
-
-    def _compared(self, groups: Sequence[Group], sampling: SamplingParams) -> Mismatch:
-        batch = RolloutBatch.from_groups(groups, sampling.temperature)
-        assert batch.sampler_logprobs_BT is not None
-        return Mismatch.of(sampler_mismatch(self._score(batch), batch.sampler_logprobs_BT, batch.response_mask_BT))
-
     def _message(self, rank: int, mismatch: Mismatch, count: int, step: int) -> str:
         where = f"rank {rank}" + (f", the worst of {count} ranks" if count > 1 else "")
         return (
@@ -159,3 +151,27 @@ def answers(engine: RolloutEngine, prompts: Sequence[Prompt], sampling: Sampling
         Group(prompt, tuple(completions[place, n] for n in samples), (unjudged,) * len(samples))
         for place, prompt in enumerate(prompts)
     ]
+
+
+def mismatch_of(batch: RolloutBatch, logprobs_BT: Tensor) -> Mismatch:
+    """Of a batch whose sampler's logprobs are known, and the trainer's."""
+    assert batch.sampler_logprobs_BT is not None
+    return Mismatch.of(sampler_mismatch(logprobs_BT, batch.sampler_logprobs_BT, batch.response_mask_BT))
+
+
+def compared_by_rank(
+    answers_of_rank: Sequence[Sequence[Group]], temperature: float, score: Score, compare: Compare[T], world: World
+) -> dict[int, T]:
+    """`compare` of each rank's answers and the trainer's logprobs of them, by rank, on every rank; collective.
+
+    Every rank knows all answers. Each data rank scores some ranks' answers, since ranks that hold one model together
+    have to score the same ones.
+    """
+    found = {}
+    for rank in range(world.data_rank, world.size, world.data_size):
+        batch = RolloutBatch.from_groups(answers_of_rank[rank], temperature)
+        found[rank] = compare(batch, score(batch))
+    everywhere: dict[int, T] = {}
+    for part in world.gather(found):
+        everywhere |= part
+    return everywhere

@@ -19,9 +19,9 @@ log = logging.getLogger(__name__)
 class RenewableEngine:
     """The engine that `make` makes.
 
-    What it raises, but for what we can explain (a ProRLError), is its failure. A failure to take weights, or to release
-    what it holds, is told when it is asked for completions next: weights are exported by all ranks together, and none
-    may leave the others there.
+    What it raises, but for what we can explain (a ProRLError that isn't an EngineFailedError), is its failure. A
+    failure to take weights, or to release what it holds, is told when it is asked for completions next: weights are
+    exported by all ranks together, and none may leave the others there.
     """
 
     def __init__(self, make: Callable[[], RolloutEngine]) -> None:
@@ -36,9 +36,9 @@ class RenewableEngine:
         tensors = iter(stream)
         try:
             self._engine.load_weights(_passed_on(tensors))
-        except (ProRLError, _StreamError):
-            raise
         except Exception as error:
+            if isinstance(error, _StreamError) or _is_explained(error):
+                raise
             self._failure = error
             for _ in tensors:
                 pass
@@ -53,18 +53,18 @@ class RenewableEngine:
             raise self._told(self._failure)
         try:
             yield from self._engine.generate(prompts, sampling)
-        except ProRLError:
-            raise
         except Exception as error:
+            if _is_explained(error):
+                raise
             self._failure = error
             raise self._told(error) from error
 
     def release(self) -> None:
         try:
             self._engine.release()
-        except ProRLError:
-            raise
         except Exception as error:
+            if _is_explained(error):
+                raise
             self._failure = self._failure or error
 
     def renew_if_failed(self) -> None:
@@ -86,6 +86,11 @@ class RenewableEngine:
 
     def _told(self, error: Exception) -> EngineFailedError:
         return EngineFailedError(f"the rollout engine ({self.name}) has failed: {type(error).__name__}: {error}")
+
+
+def _is_explained(error: Exception) -> bool:
+    """Whether it is something else than a failure of the engine's, which some engines name themselves."""
+    return isinstance(error, ProRLError) and not isinstance(error, EngineFailedError)
 
 
 class _StreamError(Exception):

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 ATTEMPTS = "attempts"
 HEARTBEAT_SECONDS = 15.0
 STALE_SECONDS = 120.0  # eight heartbeats; network file systems show a file's time up to a minute late
-_PROCESS, _ALIVE, _RECORD = "process.json", "alive", "attempt.json"
+_PROCESS, _ALIVE, RECORD_FILE = "process.json", "alive", "attempt.json"
 
 
 class Attempt:
@@ -118,13 +118,13 @@ class Attempt:
     def record(self) -> dict[str, Any]:
         """What is known of it; empty when nothing is."""
         try:
-            return _read(self.folder / _RECORD)
+            return _read(self.folder / RECORD_FILE)
         except DataError:
             return {}
 
     def add(self, known: Mapping[str, Any]) -> None:
         """Write down more of it."""
-        _write(self.folder / _RECORD, {**self.record(), **known})
+        _write(self.folder / RECORD_FILE, {**self.record(), **known})
 
     def was_lost(self) -> None:
         """Note that it ended without saying so, unless it did."""

@@ -68,8 +68,14 @@ class RecordFile:
 
 def read_records(path: Path, kind: str | None = None) -> list[dict[str, Any]]:
     """The whole records of a file in order, of one `kind` or of all; none when there is no file."""
-    records = (record for record, _ in _parsed(path)) if path.exists() else ()
-    return [record for record in records if kind is None or record["kind"] == kind]
+    return [record for record in each_record(path) if kind is None or record["kind"] == kind]
+
+
+def each_record(path: Path) -> Iterator[dict[str, Any]]:
+    """The whole records of a file in order, one at a time; none when there is no file."""
+    if path.exists():
+        for record, _ in _parsed(path):
+            yield record
 
 
 def _keep_up_to(path: Path, step: int | None, boundary_is_done: bool) -> None:

@@ -1,13 +1,17 @@
 """The quickstart's plan: which commands, in which order, from which folder to which; and the whole of it, in small."""
 
 import json
+import re
 import shlex
 import sys
+from pathlib import Path
 
 import pytest
 
 from nemo_prorl.commands.quickstart import jobs, run
+from nemo_prorl.config.load import load_config
 from nemo_prorl.errors import ConfigError
+from tests.house.source import ROOT
 
 
 def value(job, key):
@@ -67,7 +71,23 @@ def test_the_whole_quickstart_in_small_writes_its_report_and_goes_on_where_it_st
     assert "| pass@1 | careful cold start | spoiled: before ProRL | after ProRL |" in text
     assert "due every 2" in text
     assert "The right answer is" in text
+    assert "<title>ProRL quickstart</title>" in (tmp_path / "report.html").read_text()
     metrics = tmp_path / "seed_0" / "prorl" / "metrics.jsonl"
     before = metrics.read_text()
     assert run(arguments) == 0
     assert metrics.read_text() == before
+
+
+def test_make_demo_evaluates_models_that_the_quickstart_leaves():
+    """An export of the cold start, a checkpoint that is kept, the last export: its paths are the quickstart's."""
+    recipe = (ROOT / "Makefile").read_text().partition("\ndemo:")[2].partition("\n\n")[0]
+    models = re.findall(r"DEMO_EVALUATE,\$\((DEMO|DEMO_RUN)\)/(\S+),(\w+)\)", recipe)
+    _, hasty, prorl = jobs(Path("DEMO/seed_0"), 0, fast=False)
+    base, middle, final = (Path("DEMO/seed_0/prorl" if root == "DEMO_RUN" else root, path) for root, path, _ in models)
+    assert [name for *_, name in models] == ["base", "middle", "final"]
+    assert (base, final) == (hasty.export, prorl.export)
+    config = load_config("train", [*prorl.overrides])
+    every, last = config.checkpoint.every_steps, config.recipe.stages["quickstart"].steps
+    kept = range(last, last - every * config.checkpoint.keep_last, -every)
+    assert middle.parent == prorl.export.parent / "checkpoints"
+    assert middle.name in {f"iter_{step:07d}" for step in kept} - {f"iter_{last:07d}"}

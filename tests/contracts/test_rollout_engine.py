@@ -1,5 +1,6 @@
 """What every rollout engine promises, run over the table of engines: a new engine adds its knobs here and no test."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
@@ -7,17 +8,29 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from nemo_prorl.data.prompt import Prompt
 from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.data.tokenizer import Tokenizer
 from nemo_prorl.errors import RolloutError, WeightsError
 from nemo_prorl.plugins import configured
-from nemo_prorl.rollout.engine import ROLLOUT_ENGINES
+from nemo_prorl.rollout.engine import ROLLOUT_ENGINES, closed_at_end
+from tests.rollout import asked as asked_for
+from tests.rollout.asked import prompts, tokens
+from tests.rollout.completions_server import completions_server
+from tests.rollout.trtllm_double import doubled
 from tests.tiny_models import tiny_hf_folder
 
-KNOBS = {"native": {}, "transformers": {}, "scripted": {"answers": ["short", "a rather long answer", "4", "five", "6"]}}
+KNOBS = {
+    "native": {},
+    "transformers": {},
+    "tensorrt_llm": {"dtype": "fp32", "refit_bucket_mib": 1},  # on a contract double of the library
+    "openai": {"timeout_minutes": 1},  # of a server around that double
+    "scripted": {"answers": ["short", "a rather long answer", "4", "five", "6"]},
+}
 MODELLESS = {"scripted"}  # engines to which weights mean nothing
+SERVED = {"openai"}  # engines that serve what they were started with
+NO_LOGPROBS = {"tensorrt_llm": ["cut"], "openai": ["whole", "cut"]}  # at a temperature that isn't 1
 WITH_A_MODEL = sorted(set(ROLLOUT_ENGINES) - MODELLESS)
+REFITTED = sorted(set(WITH_A_MODEL) - SERVED)
 SAMPLING = SamplingParams(4, max_response_tokens=12, context_tokens=64, temperature=1.0, seed=3)
 
 
@@ -34,27 +47,21 @@ def weights(folder):
 @pytest.fixture(scope="module")
 def make(folder, weights):
     def make_engine(name):
-        made = configured({"name": name, **KNOBS[name]}, ROLLOUT_ENGINES, "rollout")
-        engine = made(model_path=folder, tokenizer=Tokenizer.load(folder), device="cpu")
-        engine.load_weights(weights.items())
+        own = {"base_url": stack.enter_context(completions_server(folder)).url} if name in SERVED else {}
+        made = configured({"name": name, **KNOBS[name], **own}, ROLLOUT_ENGINES, "rollout")
+        engine = stack.enter_context(
+            closed_at_end(made(model_path=folder, tokenizer=Tokenizer.load(folder), device="cpu"))
+        )
+        if name not in SERVED:
+            engine.load_weights(weights.items())
         return engine
 
-    return make_engine
-
-
-def prompts(*lengths: int) -> list[Prompt]:
-    return [
-        Prompt(f"{i}-{length}", "math", "t", "s", (), tuple(range(20, 20 + length)), "math", {})
-        for i, length in enumerate(lengths)
-    ]
+    with doubled(), ExitStack() as stack:
+        yield make_engine
 
 
 def answers(engine, asked, sampling=SAMPLING):
-    return {(asked[p].uid, sample): completion for p, sample, completion in engine.generate(asked, sampling)}
-
-
-def tokens(completions):
-    return {place: completion.token_ids.tolist() for place, completion in completions.items()}
+    return asked_for.answers(engine, asked, sampling)
 
 
 def test_every_engine_of_the_table_is_held_to_the_contract():
@@ -119,7 +126,7 @@ def test_closing_the_iterator_leaves_a_usable_engine(make, name):
     assert tokens(answers(engine, prompts(3, 7))) == expected
 
 
-@pytest.mark.parametrize("name", ROLLOUT_ENGINES)
+@pytest.mark.parametrize("name", sorted(set(ROLLOUT_ENGINES) - SERVED))
 def test_after_release_the_weights_are_loaded_again_and_all_is_as_before(make, weights, name):
     engine = make(name)
     expected = tokens(answers(engine, prompts(3, 7)))
@@ -128,7 +135,7 @@ def test_after_release_the_weights_are_loaded_again_and_all_is_as_before(make, w
     assert tokens(answers(engine, prompts(3, 7))) == expected
 
 
-@pytest.mark.parametrize("name", WITH_A_MODEL)
+@pytest.mark.parametrize("name", REFITTED)
 def test_new_weights_give_new_answers(make, weights, name):
     engine = make(name)
     before = tokens(answers(engine, prompts(3, 7)))
@@ -139,7 +146,7 @@ def test_new_weights_give_new_answers(make, weights, name):
     assert tokens(answers(engine, prompts(3, 7))) == before
 
 
-@pytest.mark.parametrize("name", WITH_A_MODEL)
+@pytest.mark.parametrize("name", REFITTED)
 def test_incomplete_weights_are_refused_by_name(make, weights, name):
     without = {key: tensor for key, tensor in weights.items() if "layers.1.mlp" not in key}
     with pytest.raises(WeightsError) as refused:
@@ -163,14 +170,17 @@ def test_greedy_answers_are_the_models_likeliest_tokens(make, folder, name):
 
 
 @pytest.mark.parametrize("name", WITH_A_MODEL)
-def test_logprobs_are_taken_at_the_temperature_over_the_whole_vocabulary(make, folder, name):
+@pytest.mark.parametrize("cut", [{}, {"top_k": 50, "top_p": 0.8}], ids=["whole", "cut"])
+def test_logprobs_are_taken_at_the_temperature_over_the_whole_vocabulary(make, folder, name, cut):
     """Also when top-k and top-p have narrowed the choice."""
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     asked = prompts(3, 7)
-    hot = replace(SAMPLING, temperature=1.2, top_k=50, top_p=0.8)
-    for (uid, _), completion in answers(make(name), asked, hot).items():
+    for (uid, _), completion in answers(make(name), asked, replace(SAMPLING, temperature=1.2, **cut)).items():
+        if ("cut" if cut else "whole") in NO_LOGPROBS.get(name, []):
+            assert completion.logprobs is None
+            continue
         ids = next(one.token_ids for one in asked if one.uid == uid)
         with torch.no_grad():
             logits = model(torch.tensor([[*ids, *completion.token_ids]])).logits[0, len(ids) - 1 : -1]

@@ -136,9 +136,11 @@ class Forked:
         self.kill()
 
 
-def finish_forked(arguments: Sequence[str], logs: Path, *, ranks: int = 1) -> None:
+def finish_forked(
+    arguments: Sequence[str], logs: Path, *, ranks: int = 1, environment: Mapping[str, str] | None = None
+) -> None:
     """Run to the end, or fail the test with what the ranks wrote."""
-    with Forked(arguments, logs, ranks=ranks) as run:
+    with Forked(arguments, logs, ranks=ranks, environment=environment) as run:
         codes = run.wait()
         assert codes == [0] * ranks, f"exit codes {codes}\n{run.output()}"
 
@@ -164,6 +166,7 @@ def _live(arguments: list[str], environment: dict[str, str], log: Path, death: D
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.environ.update(environment)
+    sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))  # as a fresh interpreter has it
     os.chdir(ROOT)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if death is not None and environment["RANK"] == str(death.rank):

@@ -6,6 +6,7 @@ import itertools
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +102,11 @@ class Forgetful(TransformersEngine):
         if self._refits_left > 0:
             self._kept = tensor.clone()
         return self._kept if len(self._kept) else torch.zeros_like(tensor)
+
+
+class Copying(TransformersEngine):
+    """Draws every sample of a prompt from one stream, as an engine does that knows no seeds."""
+
+    def generate(self, prompts: Sequence[Prompt], sampling: SamplingParams) -> Iterator[Sampled]:
+        for sampled in super().generate(prompts, replace(sampling, samples_per_prompt=1)):
+            yield from (sampled._replace(sample=sample) for sample in range(sampling.samples_per_prompt))

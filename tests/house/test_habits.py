@@ -143,7 +143,7 @@ def test_what_is_imported_is_required():
     listed = requirements()
     required = {name for where in listed if where.startswith("pyproject") for name in listed[where]}
     standard = sys.stdlib_module_names | {PACKAGE, "tests", "benchmarks", "__future__"}
-    optional = {"transformer_engine"}  # taken where it is, with CUDA; never installed by us
+    optional = {"transformer_engine", "tensorrt_llm"}  # taken where they are, with CUDA; never installed by us
     missing = {}
     for file in python_files(PACKAGE, "converters"):
         for module, line in imports(file):

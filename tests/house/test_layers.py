@@ -9,7 +9,7 @@ from tests.house.source import PACKAGE, ROOT, imports, imports_of, place, python
 # The lowest first. Within layer 0 each line may use those before it.
 LAYERS = (
     ("errors",),
-    ("plugins", "pulse", "world", "reset_requests"),
+    ("plugins", "pulse", "world", "reset_requests", "json_api"),
     ("control",),
     ("data",),
     ("config",),
@@ -39,6 +39,7 @@ DOORS = {
         "nemo_prorl/quickstart/",
         "nemo_prorl/rollout/transformers_engine.py",
     ),
+    "tensorrt_llm": ("nemo_prorl/rollout/tensorrt_llm/library.py",),
     "tensorboard": ("nemo_prorl/telemetry/",),
     "wandb": ("nemo_prorl/telemetry/",),
     "hydra": ("nemo_prorl/config/",),
@@ -50,7 +51,7 @@ DOORS = {
     "matplotlib": ("nemo_prorl/analysis/",),
     "datasets": ("nemo_prorl/data/prepare/published.py",),
     "huggingface_hub": ("nemo_prorl/data/prepare/published.py",),
-    "httpx2": ("nemo_prorl/data/prepare/chat.py", "nemo_prorl/analysis/infini_gram.py"),
+    "httpx2": ("nemo_prorl/json_api.py", "nemo_prorl/analysis/infini_gram.py"),
     "pydivsufsort": ("nemo_prorl/analysis/local_corpus.py",),
     "pyarrow": ("nemo_prorl/data/parquet.py",),
 }

@@ -4,11 +4,12 @@ import importlib.util
 import os
 import subprocess
 import sys
+from zipfile import ZipFile
 
 import pytest
 
 from nemo_prorl.quickstart.tiny_model import make_tiny_model
-from tests.house.source import ROOT
+from tests.house.source import PACKAGE, ROOT
 
 pytestmark = pytest.mark.end_to_end
 
@@ -31,6 +32,8 @@ def test_a_command_of_the_installed_wheel_finds_its_settings_inside_it(tmp_path)
     offline = ("--no-deps", "--no-index", "--disable-pip-version-check", "-q")
     run("-m", "pip", "wheel", *offline, "--no-build-isolation", "-w", tmp_path / "wheels", ROOT, cwd=tmp_path)
     wheel = next((tmp_path / "wheels").glob("nemo_prorl-*.whl"))
+    page = {f"nemo_prorl/analysis/page/{file.name}" for file in (ROOT / PACKAGE / "analysis" / "page").iterdir()}
+    assert page and page <= set(ZipFile(wheel).namelist()), "reports are made of these files"
     site = tmp_path / "site"
     run("-m", "pip", "install", *offline, "--target", site, wheel, cwd=tmp_path)
 

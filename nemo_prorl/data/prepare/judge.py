@@ -14,10 +14,11 @@ from typing import Literal
 
 from nemo_prorl.data.prepare.answer_cache import AnswerCache
 from nemo_prorl.data.prepare.base import EVIDENCE, shown
-from nemo_prorl.data.prepare.chat import ChatApi, RefusedError, UnansweredError
+from nemo_prorl.data.prepare.chat import ChatApi
 from nemo_prorl.data.prompt import Row
 from nemo_prorl.data.sources.base import digest
 from nemo_prorl.errors import DataError
+from nemo_prorl.json_api import RefusedError, UnansweredError
 
 log = logging.getLogger(__name__)
 
