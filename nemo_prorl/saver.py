@@ -26,9 +26,9 @@ class Saver:
         self,
         actor: PolicyActor,
         identity: RunIdentity,
-        remembering: Mapping[str, Cursor | None],
         progress: Progress,
         timer: Timer,
+        remembering: Mapping[str, Cursor | None],
     ) -> None:
         self._actor, self._identity, self._remembering = actor, identity, remembering
         self._progress, self._timer = progress, timer

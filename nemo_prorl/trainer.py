@@ -9,7 +9,7 @@ from nemo_prorl.actor.interface import PolicyActor
 from nemo_prorl.actor.phases import training_phase
 from nemo_prorl.cadence import Cadence
 from nemo_prorl.config.identity import RunIdentity
-from nemo_prorl.control import Cursor, RunControl, undone_when_stopped
+from nemo_prorl.control import RunControl, undone_when_stopped
 from nemo_prorl.data.batch import RolloutBatch
 from nemo_prorl.data.mixture import Mixture
 from nemo_prorl.engine_guard import EngineGuard
@@ -65,14 +65,10 @@ class ProRLTrainer:
         self.validator, self.gate, self.progress, self.export_to = validator, gate, progress, export_to
         self.timer = Timer(progress.phase)
         self.state = RunState.at_start(recipe)
-        remembering: dict[str, Cursor | None] = {
-            "mixture": mixture,
-            "surplus": collector,
-            "validation": validator,
-            "alarms": watch,
-            "updates": updates,
-        }
-        self.saver = Saver(actor, identity, remembering, progress, self.timer)
+        self.saver = Saver(
+            *(actor, identity, progress, self.timer),
+            {"mixture": mixture, "surplus": collector, "validation": validator, "alarms": watch, "updates": updates},
+        )
 
     # -- the story ---------------------------------------------------------------------------------------------------
 
@@ -247,9 +243,7 @@ class ProRLTrainer:
 
     def reason_to_reset(self, request: str | None = None) -> str | None:
         """What the rules of the stage about to train say at this step boundary. `request`: of `prorl reset`."""
-        if self.is_over:
-            return None
-        return first_reason(self.stage.resets.rules, self.state.seen_by_rules(request))
+        return None if self.is_over else first_reason(self.stage.resets.rules, self.state.seen_by_rules(request))
 
     def report_effect_of_reset(self) -> None:
         """What the last reset has changed, once."""

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from nemo_prorl.config.schema import ExportConfig, ProRLConfig, SFTConfig
+from nemo_prorl.config.kept import ExportConfig
+from nemo_prorl.config.schema import ProRLConfig, SFTConfig
 from nemo_prorl.errors import ProRLError
 from nemo_prorl.megatron.model import PolicyModel
 from nemo_prorl.megatron.weights import export_weights

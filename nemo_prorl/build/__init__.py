@@ -127,12 +127,13 @@ def training(config: ProRLConfig, run: Run) -> Iterator[ProRLTrainer]:
                 stop_reason=control.stop_reason,
                 examples_per_set=config.telemetry.samples_per_validation_set,
             )
+        guard = EngineGuard(actor, [mixture], config.run.engine_renewals)
         yield ProRLTrainer(
             actor=actor,
             updates=UpdateGuard(optimizer, config.bad_updates),
-            engine=EngineGuard(actor, [mixture], config.run.engine_renewals),
+            engine=guard,
             collector=collector,
-            gate=gate_from(config, actor, engine=rollout, mixture=mixture, world=world),
+            gate=gate_from(config, actor, guard, engine=rollout, mixture=mixture, world=world),
             mixture=mixture,
             rewards=StepRewards(world, configured(as_knobs(config.loss.advantage), ADVANTAGES, "loss.advantage")),
             validator=validator,

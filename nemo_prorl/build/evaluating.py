@@ -40,6 +40,8 @@ from nemo_prorl.world import rank_from_environment
 
 MODEL_FILES = "model_files"  # in run.dir: config and tokenizer of a checkpoint that has no folder with both
 
+PLACES_IN_A_RUN = ("checkpoints", "export", "weights")
+
 
 @contextmanager
 def evaluation(config: EvaluateConfig, run: Run) -> Iterator[Evaluator]:
@@ -98,6 +100,18 @@ def described(opened: ModelFolder, run_dir: Path) -> Path:
     return folder
 
 
+def name_of(path: Path, step: int | None) -> str:
+    """What tables call a model that the user gives no name: its folder's, or that of the run which the folder is of.
+
+    >>> name_of(Path("runs/first/checkpoints/iter_0000200"), 200)
+    'first, step 200'
+    """
+    folder = path.resolve()
+    while folder.name in PLACES_IN_A_RUN or folder.name.startswith("iter_"):
+        folder = folder.parent
+    return folder.name if step is None else f"{folder.name}, step {step}"
+
+
 def _weights(opened: ModelFolder) -> Iterator[tuple[str, Tensor]]:
     with opened.by_name() as reader:
         for name in reader.names:
@@ -136,7 +150,7 @@ def _manifest(config: EvaluateConfig, opened: ModelFolder, prompts: Mapping[str,
     sampling = config.sampling
     return Manifest(
         model=ModelRecord(
-            name=config.model.name or Path(config.model.path).resolve().name,
+            name=config.model.name or name_of(Path(config.model.path), step_of(opened)),
             path=config.model.path,
             format=opened.format,
             identity=folder_identity(opened),

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from nemo_prorl.actor.interface import PolicyActor
-from nemo_prorl.actor.phases import inference_phase
 from nemo_prorl.config.schema import ProRLConfig
 from nemo_prorl.control import StopReason
 from nemo_prorl.data.mixture import Mixture
+from nemo_prorl.engine_guard import EngineGuard
 from nemo_prorl.megatron.microbatch import packer_of
 from nemo_prorl.megatron.model import PolicyModel
 from nemo_prorl.rollout.collector import Collector
@@ -47,13 +47,19 @@ def collector_from(
 
 
 def gate_from(
-    config: ProRLConfig, actor: PolicyActor, *, engine: RolloutEngine, mixture: Mixture, world: World
+    config: ProRLConfig,
+    actor: PolicyActor,
+    guard: EngineGuard,
+    *,
+    engine: RolloutEngine,
+    mixture: Mixture,
+    world: World,
 ) -> MismatchGate:
     """Between `engine` and the trainer's own scoring, on what `mixture` gives next."""
     return MismatchGate(
         engine=engine,
         engine_name=config.rollout.name,
-        refitted=partial(inference_phase, actor),
+        refitted=guard.sample,
         score=actor.get_inference_log_probs,
         prompts=mixture,
         world=world,

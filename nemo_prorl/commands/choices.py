@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from nemo_prorl.algorithm.advantage import ADVANTAGES
+from nemo_prorl.algorithm.correction import CORRECTIONS
 from nemo_prorl.algorithm.objective import OBJECTIVES
 from nemo_prorl.algorithm.reduction import AGGREGATIONS
 from nemo_prorl.algorithm.shaping import SHAPINGS
@@ -57,6 +58,8 @@ def _choices(
         return
     yield config.loss.advantage, ADVANTAGES, "loss.advantage"
     yield config.loss.objective, OBJECTIVES, "loss.objective"
+    if config.loss.sampler_correction is not None:
+        yield config.loss.sampler_correction, CORRECTIONS, "loss.sampler_correction"
     yield config.loss.aggregation, AGGREGATIONS, "loss.aggregation"
     yield config.rollout, ROLLOUT_ENGINES, "rollout"
     for stage_name, stage in config.recipe.stages.items():

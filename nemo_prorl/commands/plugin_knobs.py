@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, get_type_hints
 
 from nemo_prorl.algorithm.advantage import ADVANTAGES
+from nemo_prorl.algorithm.correction import CORRECTIONS
 from nemo_prorl.algorithm.objective import OBJECTIVES
 from nemo_prorl.algorithm.reduction import AGGREGATIONS
 from nemo_prorl.algorithm.shaping import SHAPINGS
@@ -22,6 +23,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "loss.advantage": ADVANTAGES,
     "loss.objective": OBJECTIVES,
     "loss.aggregation": AGGREGATIONS,
+    "loss.sampler_correction": CORRECTIONS,
     "rollout": ROLLOUT_ENGINES,
     "recipe.stages.<stage>.shaping.<label>": SHAPINGS,
     "data.sources.<source>": SOURCES,

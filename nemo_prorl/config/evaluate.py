@@ -23,7 +23,9 @@ class EvaluatedModelConfig(Closed):
     like: str | None = Field(
         None, description="Hugging Face folder that describes a checkpoint which doesn't say what model it is"
     )
-    name: str | None = Field(None, min_length=1, description="as tables call it; null: its folder's name")
+    name: str | None = Field(
+        None, min_length=1, description="as tables call it; null: its folder's name, or its run's and the step"
+    )
 
 
 class BenchmarkConfig(Choice):
@@ -32,20 +34,20 @@ class BenchmarkConfig(Choice):
 
     title: str | None = Field(None, description="null: the set's own")
     problems_per_task: int | None = Field(None, ge=1, description="the first ones; null: all, of a source that ends")
-    samples_per_prompt: int | None = Field(None, ge=1)
+    samples_per_prompt: int | None = Field(None, ge=1, description="answers to each problem")
     score: Literal["by_domain", "solved", "reward"] = Field(
         "by_domain", description="share solved, or mean reward; by_domain: mean reward of logic and instruction"
     )
-    solved_reward: float | None = Field(None, gt=0, le=1)
+    solved_reward: float | None = Field(None, gt=0, le=1, description="from which reward on an answer is right")
 
 
 class EvaluationSamplingConfig(Closed):
-    samples_per_prompt: int = Field(16, ge=1)
+    samples_per_prompt: int = Field(16, ge=1, description="answers to each problem")
     temperature: float = Field(0.6, ge=0)
     top_p: float = Field(0.95, gt=0, le=1)
     top_k: int = Field(0, ge=0, description="0: all tokens")
-    max_response_tokens: int = Field(32_768, ge=1)
-    max_prompt_tokens: int = Field(8192, ge=1)
+    max_response_tokens: int = Field(32_768, ge=1, description="longer answers are cut")
+    max_prompt_tokens: int = Field(8192, ge=1, description="the longest prompt that is asked, chat template included")
     long_prompts: Literal["error", "skip"] = Field("error", description="what to do with a longer prompt")
     problems_per_part: int = Field(
         8,
@@ -72,7 +74,7 @@ class EvaluationLogConfig(Closed):
 class EvaluateConfig(Closed):
     run: RunConfig = RunConfig(dir="runs/evaluation")
     model: EvaluatedModelConfig
-    benchmarks: dict[SetName, BenchmarkConfig] = Field(min_length=1)
+    benchmarks: dict[SetName, BenchmarkConfig] = Field(min_length=1, description="the sets to evaluate on, by name")
     sampling: EvaluationSamplingConfig = EvaluationSamplingConfig()
     scores: ScoresConfig = ScoresConfig()
     device: Literal["auto", "cpu", "cuda"] = "auto"

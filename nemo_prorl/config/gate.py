@@ -19,5 +19,5 @@ class GateConfig(Closed):
         50, ge=1, description="each step refits the engine once; null: only when a run starts or resumes"
     )
     prompts: int = Field(4, ge=1, description="problems that each rank's engine answers, those that come next")
-    samples_per_prompt: int = Field(2, ge=1)
+    samples_per_prompt: int = Field(2, ge=1, description="answers to each of them")
     max_response_tokens: int = Field(64, ge=1, description="of an answer; the stage's own limits hold, too")

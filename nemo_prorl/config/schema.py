@@ -14,7 +14,9 @@ from nemo_prorl.config.choice import Choice
 from nemo_prorl.config.closed import Closed
 from nemo_prorl.config.data import DataConfig
 from nemo_prorl.config.gate import GateConfig
+from nemo_prorl.config.kept import CheckpointConfig, ExportConfig, TelemetryConfig
 from nemo_prorl.config.precision import ChipName, FP8Config, PrecisionName
+from nemo_prorl.config.sampling_budget import SamplingBudgetConfig
 from nemo_prorl.config.stage import RecipeConfig
 from nemo_prorl.config.updates import BadUpdatesConfig
 from nemo_prorl.config.validation import ValidationConfig
@@ -159,58 +161,6 @@ class LossConfig(Closed):
         description="weigh tokens by policy/sampler probability where the sampler isn't quite the policy: token_tis "
         "(truncated), icepop (two-sided), sequence_mask; null: no correction",
     )
-
-
-class SamplingBudgetConfig(Closed):
-    """Dynamic sampling: groups whose rewards are all equal teach nothing and are replaced."""
-
-    drop_equal_groups: bool = Field(True, description="false: train on every group, sampled once")
-    max_rounds: int = Field(8, ge=1, description="rounds of sampling in a step before giving up with an error")
-    on_exhausted: Literal["error", "skip"] = Field(
-        "error", description="what to do then; skip leaves out the updates that can't be filled, counted"
-    )
-    oversample: float = Field(
-        1.0, ge=1, description="prompts drawn in a round, as a multiple of the groups still missing"
-    )
-    surplus: Literal["abort", "carry"] = Field(
-        "abort",
-        description="groups beyond those that a step needs: given up as soon as enough teach, or finished and carried "
-        "to the next step, whose policy they aren't quite (needs loss.sampler_correction)",
-    )
-    max_steps_waited: int = Field(1, ge=1, description="a carried group that is older is dropped")
-
-
-class CheckpointConfig(Closed):
-    """When a checkpoint is written, and which of them stay. One that stays for several reasons counts for each."""
-
-    every_steps: int | None = Field(50, ge=1, description="null: only at the end")
-    keep_last: int = Field(2, ge=1, description="so many of the last")
-    keep_best: int = Field(
-        1, ge=0, description="so many of the best by validation score; a new best is saved at once. 0: none"
-    )
-    keep_every_steps: int | None = Field(
-        None, ge=1, description="those of each such step stay for good, if one is written then; null: none"
-    )
-    keep_at_resets: bool = Field(False, description="one is written right after each reset, and stays for good")
-    asynchronous: bool = Field(
-        True, description="training goes on while files are written, from a copy in the host's memory"
-    )
-
-
-class TelemetryConfig(Closed):
-    tensorboard: bool = True
-    wandb_project: str | None = Field(None, description="null: no Weights & Biases")
-    log_level: Literal["DEBUG", "INFO", "WARNING"] = "INFO"
-    samples_per_step: int = Field(2, ge=0, description="completions written to samples.jsonl each step")
-    samples_per_validation_set: int = Field(
-        2, ge=0, description="completions of each set written to validation_samples.jsonl each validation"
-    )
-
-
-class ExportConfig(Closed):
-    at_end: bool = Field(True, description="write the final policy as a Hugging Face folder under the run's folder")
-    dtype: Literal["fp32", "bf16"] = "bf16"
-    max_shard_bytes: int = Field(5_000_000_000, ge=1_000_000, description="of each file of weights")
 
 
 class ProRLConfig(Closed):

@@ -24,11 +24,11 @@ class WatchdogConfig(Closed):
         description="where the main rank listens to the others; null: the first free one of the 16 above MASTER_PORT",
     )
     minutes: float = Field(30, gt=0, description="of every phase that isn't named here")
-    starting_minutes: float = Field(60, gt=0)
-    rollout_minutes: float = Field(60, gt=0)
-    validation_minutes: float = Field(60, gt=0)
-    checkpoint_minutes: float = Field(60, gt=0)
-    export_minutes: float = Field(90, gt=0)
+    starting_minutes: float = Field(60, gt=0, description="until the first phase begins: imports, weights")
+    rollout_minutes: float = Field(60, gt=0, description="without a completion")
+    validation_minutes: float = Field(60, gt=0, description="without a completion")
+    checkpoint_minutes: float = Field(60, gt=0, description="of writing one")
+    export_minutes: float = Field(90, gt=0, description="of writing the Hugging Face folder")
 
     def seconds_of(self, phase: str) -> float:
         """How long a rank may be in `phase` without progress."""

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from nemo_prorl.config.schema import SamplingBudgetConfig
+from nemo_prorl.config.sampling_budget import SamplingBudgetConfig
 from nemo_prorl.control import StopReason, never
 from nemo_prorl.data.balance import BY_TOKENS, TrainingCost, balanced_parts
 from nemo_prorl.data.blend import Blend

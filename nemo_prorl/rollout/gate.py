@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from typing import Protocol, TypeAlias, TypeVar
 
@@ -32,6 +31,12 @@ Score = Callable[[RolloutBatch], Tensor]
 Compare: TypeAlias = Callable[[RolloutBatch, Tensor], T]
 
 
+class Refitted(Protocol):
+    """Does some work while the engine holds the newest weights, and gives what it gives; collective."""
+
+    def __call__(self, work: Callable[[], list[Group]]) -> list[Group]: ...
+
+
 class PromptSource(Protocol):
     """What the gate asks of the mixture: what comes next, which it puts back."""
 
@@ -43,9 +48,9 @@ class PromptSource(Protocol):
 class MismatchGate:
     """Compares the engine's logprobs with the trainer's, rank by rank, on a few answers that it has the engine give.
 
-    `refitted` is a `with` inside which the engine holds the newest weights (the inference phase), `score` the trainer's
-    scoring. It changes nothing that training depends on: the prompts come again, and no random stream goes on. Every
-    method is collective.
+    `refitted` does what it is given while the engine holds the newest weights, `score` is the trainer's scoring. It
+    changes nothing that training depends on: the prompts come again, and no random stream goes on. Every method is
+    collective.
     """
 
     def __init__(
@@ -53,7 +58,7 @@ class MismatchGate:
         *,
         engine: RolloutEngine,
         engine_name: str,
-        refitted: Callable[[], AbstractContextManager[None]],
+        refitted: Refitted,
         score: Score,
         prompts: PromptSource,
         world: World,
@@ -113,13 +118,15 @@ class MismatchGate:
             max_response_tokens=min(stage.sampling.max_response_tokens, self._config.max_response_tokens),
             seed=step_seed(self._run_seed, step, f"gate, rank {self._world.rank}"),
         )
+        return self._refitted(lambda: self._asked(prompts, sampling))
+
+    def _asked(self, prompts: Sequence[Prompt], sampling: SamplingParams) -> list[Group]:
         groups: list[Group] = []
         failure: Exception | None = None
-        with self._refitted():
-            try:
-                groups = answers(self._engine, prompts, sampling)
-            except Exception as error:
-                failure = error
+        try:
+            groups = answers(self._engine, prompts, sampling)
+        except Exception as error:
+            failure = error
         parts = gather_or_raise(self._world, groups, failure, "asking the rollout engine for a few answers")
         return [group for part in parts for group in part]
 

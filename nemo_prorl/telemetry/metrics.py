@@ -15,7 +15,7 @@ from typing import Any, Literal
 import yaml
 
 from nemo_prorl.algorithm.reduction import Max, Mean, Metric, Min, merge
-from nemo_prorl.config.schema import TelemetryConfig
+from nemo_prorl.config.kept import TelemetryConfig
 from nemo_prorl.data.trajectory import Group
 from nemo_prorl.errors import TrainingError
 from nemo_prorl.telemetry.records import METRICS_FILE, SAMPLES_FILE, VALIDATION_SAMPLES_FILE, RecordFile

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from nemo_prorl.config.schema import TelemetryConfig
+from nemo_prorl.config.kept import TelemetryConfig
 from nemo_prorl.errors import ConfigError
 
 

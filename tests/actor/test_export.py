@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nemo_prorl.actor.export import Export
-from nemo_prorl.config.schema import ExportConfig
+from nemo_prorl.config.kept import ExportConfig
 from nemo_prorl.errors import WeightsError
 from nemo_prorl.weights.hf_folder import stream
 from tests.megatron.scenarios import engine

@@ -4,7 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from nemo_prorl.config.data import AvoidConfig, TrainingSourceConfig
-from nemo_prorl.config.schema import OptimizerConfig, TelemetryConfig
+from nemo_prorl.config.kept import TelemetryConfig
+from nemo_prorl.config.schema import OptimizerConfig
 from nemo_prorl.config.stage import ResetConfig, StageConfig
 
 

@@ -9,6 +9,8 @@ from tests.house.source import PACKAGE, place, python_files, tree
 
 # A plug-in's name and what a user calls things are read by those who look the plug-in up.
 READ_BY_LOOKING_UP = {"name"}
+# The watchdog looks its limits up by the names of phases.
+READ_BY_LOOKING_UP |= {f"{phase}_minutes" for phase in ("starting", "rollout", "validation", "checkpoint", "export")}
 # Reading a key to print it makes no difference to anything.
 PRINTS_ONLY = ("nemo_prorl/commands/plan", "nemo_prorl/commands/settings.py")
 # The name is the meaning: a textbook's, or one that docs/settings.md explains in general.

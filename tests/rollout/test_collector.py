@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from nemo_prorl.config.schema import SamplingBudgetConfig
+from nemo_prorl.config.sampling_budget import SamplingBudgetConfig
 from nemo_prorl.data.batch import RolloutBatch
 from nemo_prorl.errors import ConfigError, RolloutError, VerifierError
 from nemo_prorl.recipe import Stage

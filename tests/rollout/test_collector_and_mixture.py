@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from nemo_prorl.config.schema import SamplingBudgetConfig
+from nemo_prorl.config.sampling_budget import SamplingBudgetConfig
 from nemo_prorl.data.mixture import Avoidance, Mixture
 from nemo_prorl.data.prompt import Row
 from nemo_prorl.rollout.collector import Collector

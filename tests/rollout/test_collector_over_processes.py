@@ -8,7 +8,7 @@ import pytest
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from nemo_prorl.config.schema import SamplingBudgetConfig
+from nemo_prorl.config.sampling_budget import SamplingBudgetConfig
 from nemo_prorl.errors import RolloutError
 from nemo_prorl.rollout.collector import Collector
 from nemo_prorl.rollout.scripted_engine import ScriptedEngine

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 from pydantic import ValidationError
 
-from nemo_prorl.config.schema import ProRLConfig, SamplingBudgetConfig
+from nemo_prorl.config.sampling_budget import SamplingBudgetConfig
+from nemo_prorl.config.schema import ProRLConfig
 from nemo_prorl.data.batch import RolloutBatch
 from nemo_prorl.data.group_state import group_from_json, group_to_json
 from nemo_prorl.data.trajectory import Group, Verdict
@@ -215,9 +216,9 @@ def test_a_group_goes_through_json_exactly():
 def test_a_batch_knows_which_rows_have_waited():
     collecting = carrying()
     groups = [collecting.collect(stage(prompts=4), step).groups for step in range(2)][1]
-    batch = RolloutBatch.from_groups(groups, 1.0)
+    batch = RolloutBatch.from_groups(groups, 1.0, updates=2)
     assert batch.fresh_B.tolist() == [False, False, *[True] * 6]
-    assert [part.fresh_B.tolist() for part in batch.split(2)] == [[False, False, True, True], [True] * 4]
+    assert [part.fresh_B.tolist() for part in batch.split()] == [[False, False, True, True], [True] * 4]
     plain = collector().collect(stage(prompts=4), 0).groups
     assert RolloutBatch.from_groups(plain, 1.0).fresh_B is None
 

@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from nemo_prorl.algorithm.reduction import Max, Mean, Min
-from nemo_prorl.config.schema import TelemetryConfig
+from nemo_prorl.config.kept import TelemetryConfig
 from nemo_prorl.data.prompt import Prompt
 from nemo_prorl.data.trajectory import Completion, Group, Verdict
 from nemo_prorl.errors import ConfigError, RunFolderError, TrainingError

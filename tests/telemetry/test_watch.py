@@ -7,7 +7,7 @@ import pytest
 
 from nemo_prorl.algorithm.alarms import Alarm, Level, Rise
 from nemo_prorl.config.alarms import AlarmsConfig, EntropyCollapse
-from nemo_prorl.config.schema import TelemetryConfig
+from nemo_prorl.config.kept import TelemetryConfig
 from nemo_prorl.telemetry.metrics import MetricsLog
 from nemo_prorl.telemetry.records import read_records
 from nemo_prorl.telemetry.watch import KINDS, Watch, alarms_from
