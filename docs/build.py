@@ -14,8 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from nemo_prorl.commands.plugin_knobs import Plugin, plugins
 from nemo_prorl.commands.settings import ROOTS
 from nemo_prorl.config.load import SCHEMAS
@@ -57,9 +55,7 @@ def lay_out(build: Path) -> None:
     for name, (title, modules) in API.items():
         blocks = [f"# {title}", *(f"::: nemo_prorl.{module}" for module in modules.split())]
         (docs / "api" / f"{name}.md").write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
-    settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
-    settings["nav"] = _with_pages(settings["nav"], docs)
-    (build / "mkdocs.yml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    shutil.copyfile(ROOT / "mkdocs.yml", build / "mkdocs.yml")
 
 
 def pages_of(nav: list[Any]) -> Iterator[str]:
@@ -67,18 +63,6 @@ def pages_of(nav: list[Any]) -> Iterator[str]:
     for entry in nav:
         (below,) = entry.values()
         yield from pages_of(below) if isinstance(below, list) else [below]
-
-
-def _with_pages(nav: list[Any], docs: Path) -> list[Any]:
-    """The navigation without places whose page nobody has written yet."""
-    kept: list[Any] = []
-    for entry in nav:
-        ((title, below),) = entry.items()
-        if isinstance(below, list):
-            kept.append({title: _with_pages(below, docs)})
-        elif (docs / below).is_file():
-            kept.append(entry)
-    return kept
 
 
 def settings_tables(command: str) -> str:

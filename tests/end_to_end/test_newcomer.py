@@ -91,6 +91,9 @@ def test_a_first_session(workplace, capfd):
     assert 1 <= done < 200
     assert {"reward", "reason"} <= rows(run_dir / "samples.jsonl")[0].keys()
 
+    assert main(["report", str(run_dir)]) == 0
+    assert "tiny_first" in (run_dir / "report.html").read_text()
+
     # Change a reward, and go on: the same line, with what differs.
     changed = ("recipe.stages.tiny_second.steps=1", "+recipe.stages.tiny_second.shaping.cut.name=termination_penalty")
     finish(train(workplace, f"recipe.stages.tiny_first.steps={done + 1}", *changed), workplace, expected=0)

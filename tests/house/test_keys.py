@@ -1,7 +1,6 @@
 """No dead settings: every key of the schema has a reader, and every key says what it is."""
 
 import ast
-import re
 from collections.abc import Iterator
 
 from nemo_prorl.config.load import SCHEMAS
@@ -16,8 +15,7 @@ READ_BY_LOOKING_UP |= {f"{phase}_minutes" for phase in ("starting", "rollout", "
 PRINTS_ONLY = ("nemo_prorl/commands/plan", "nemo_prorl/commands/settings.py")
 # The name is the meaning: a textbook's, or one that docs/settings.md explains in general.
 NEEDS_NO_WORDS = {
-    "advantage", "checkpoint_minutes", "export_minutes", "rollout_minutes", "starting_minutes", "validation_minutes",
-    "aggregation", "at_least", "before_steps", "benchmarks", "beta1", "beta2", "device", "dtype", "enabled", "eps",
+    "advantage", "aggregation", "at_least", "before_steps", "beta1", "beta2", "device", "dtype", "enabled", "eps",
     "factor", "gain", "limit", "log_level", "max_weight", "name", "objective", "pipeline_parallel_size", "precision",
     "prompts_per_update", "rollout", "sources", "steps", "temperature", "tensor_parallel_size", "tensorboard", "times",
     "top_p", "weight", "weight_decay", "window_steps",
@@ -41,18 +39,7 @@ def readings() -> Iterator[str]:
                 yield node.target.id
 
 
-def patterns() -> Iterator[re.Pattern[str]]:
-    """Names that are put together where they are read: getattr(self, f"{phase}_minutes")."""
-    for file in python_files(PACKAGE):
-        for node in ast.walk(tree(file)):
-            is_getattr = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr"
-            if is_getattr and isinstance(node.args[1], ast.JoinedStr):
-                parts = [part.value if isinstance(part, ast.Constant) else None for part in node.args[1].values]
-                yield re.compile("".join(r"\w+" if part is None else re.escape(str(part)) for part in parts))
-
-
 READ = frozenset(readings())
-PUT_TOGETHER = tuple(patterns())
 KEYS = sorted({setting.path: setting for schema in SCHEMAS.values() for setting in settings(schema)}.items())
 
 
@@ -63,7 +50,6 @@ def last(setting: Setting) -> str:
 def test_every_key_is_read_somewhere():
     """By name: a key that shares its name with something else is taken to be read."""
     dead = [path for path, setting in KEYS if last(setting) not in READ | READ_BY_LOOKING_UP]
-    dead = [path for path in dead if not any(one.fullmatch(path.rpartition(".")[2]) for one in PUT_TOGETHER)]
     assert not dead, f"nothing reads these settings, so whoever sets them is misled: {dead}"
 
 
