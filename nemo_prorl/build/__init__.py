@@ -127,7 +127,7 @@ def training(config: ProRLConfig, run: Run) -> Iterator[ProRLTrainer]:
                 stop_reason=control.stop_reason,
                 examples_per_set=config.telemetry.samples_per_validation_set,
             )
-        guard = EngineGuard(actor, [mixture], config.run.engine_renewals)
+        guard = EngineGuard(actor, [mixture, collector], config.run.engine_renewals)
         yield ProRLTrainer(
             actor=actor,
             updates=UpdateGuard(optimizer, config.bad_updates),

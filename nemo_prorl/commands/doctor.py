@@ -83,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
         "rollout",
         help="whether a run's rollout engine samples the policy that the run trains",
         description=doctor_rollout.DESCRIPTION,
+        epilog=doctor_rollout.EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     doctor_rollout.add_options(sampler)

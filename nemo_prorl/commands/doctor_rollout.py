@@ -18,6 +18,13 @@ DESCRIPTION = """\
 Build trainer and rollout engine from model.path, with the settings of a run: what is typed after `prorl train`. Compare
 them token by token, before and after a refit. The exit code is 0 when the engine samples the trainer's policy."""
 
+EXAMPLES = """\
+examples:
+  prorl doctor rollout model.path=FOLDER recipe=tiny
+  prorl doctor rollout recipe=prorl megatron=gpu rollout=tensorrt_llm model.path=FOLDER
+  prorl doctor rollout rollout=openai rollout.base_url=http://HOST:8000/v1 model.path=FOLDER --json
+  torchrun --nproc-per-node 2 -m nemo_prorl doctor rollout model.path=FOLDER megatron.tensor_parallel_size=2"""
+
 
 def add_options(topic: argparse.ArgumentParser) -> None:
     """Of the command line."""

@@ -24,19 +24,8 @@ class WatchdogConfig(Closed):
         description="where the main rank listens to the others; null: the first free one of the 16 above MASTER_PORT",
     )
     minutes: float = Field(30, gt=0, description="of every phase that isn't named here")
-    starting_minutes: float = Field(60, gt=0, description="until the first phase begins: imports, weights")
-    rollout_minutes: float = Field(60, gt=0, description="without a completion")
-    validation_minutes: float = Field(60, gt=0, description="without a completion")
-    checkpoint_minutes: float = Field(60, gt=0, description="of writing one")
-    export_minutes: float = Field(90, gt=0, description="of writing the Hugging Face folder")
-
-    def seconds_of(self, phase: str) -> float:
-        """How long a rank may be in `phase` without progress."""
-        own: float = getattr(self, f"{phase}_minutes", self.minutes)
-        return 60.0 * own
-
-    def silence_of(self, phase: str) -> float:
-        """How many seconds a rank in `phase` may give no sign of life."""
-        if self.silent_seconds is None or phase == "starting":
-            return self.seconds_of(phase)
-        return min(self.silent_seconds, self.seconds_of(phase))
+    starting_minutes: float = Field(60, gt=0, description="of what comes before the run goes on: imports, weights")
+    rollout_minutes: float = Field(60, gt=0, description="between two finished completions")
+    validation_minutes: float = Field(60, gt=0, description="the same, of a validation")
+    checkpoint_minutes: float = Field(60, gt=0, description="of writing one, as far as training waits for it")
+    export_minutes: float = Field(90, gt=0, description="of writing the final model")

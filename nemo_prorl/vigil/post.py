@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from nemo_prorl.config.watchdog import WatchdogConfig
 from nemo_prorl.telemetry.process_identity import ProcessIdentity
 from nemo_prorl.vigil.beat import Beat
+from nemo_prorl.vigil.limits import PhaseLimits
 from nemo_prorl.vigil.line import Line, connect, listen, ports, secret_of_start
 from nemo_prorl.vigil.verdict import Seen, Verdict, absent, judged, lost
 
@@ -84,7 +85,7 @@ class MainPost:
 
     def __init__(self, config: WatchdogConfig, size: int, own: ProcessIdentity) -> None:
         self._config, self._size, self._own = config, size, own
-        self.have_met = False
+        self.have_met, self._limits = False, PhaseLimits(config)
         self._door = listen(config.port) if size > 1 else None
         self._ready = selectors.DefaultSelector()
         self._lines: dict[int, Line] = {}
@@ -119,7 +120,7 @@ class MainPost:
         self._own_seen = Seen(own, 0.0, str(self._own))
         for line in self._lines.values():
             line.send({"beat": own.as_json()})
-        return self._missing() or judged(self.seen, self._config)
+        return self._missing() or judged(self.seen, self._limits)
 
     def _let_in(self, door: socket.socket) -> None:
         with suppress(OSError):
@@ -184,7 +185,7 @@ class RankPost:
 
     def __init__(self, config: WatchdogConfig, rank: int, own: ProcessIdentity) -> None:
         self._config, self._rank, self._own = config, rank, own
-        self.have_met = False
+        self.have_met, self._limits = False, PhaseLimits(config)
         self._line: Line | None = None
         self._main: _Other | None = None
         self._own_seen: Seen | None = None
@@ -212,11 +213,11 @@ class RankPost:
         if self._main is None:
             return self._meet(own)
         if self._line is None:  # the main rank has ended well, and judges no more
-            return judged({self._rank: self._own_seen}, self._config)
+            return judged({self._rank: self._own_seen}, self._limits)
         self._line.send({"beat": own.as_json()})
         seen = self._main.as_seen()
-        is_silent = seen is not None and seen.silent_seconds > self._config.silence_of(seen.beat.phase)
-        return judged({0: seen}, self._config) if seen is not None and is_silent else None
+        is_silent = seen is not None and seen.silent_seconds > self._limits.silence_of(seen.beat.phase)
+        return judged({0: seen}, self._limits) if seen is not None and is_silent else None
 
     def _meet(self, own: Beat) -> Verdict | None:
         if not self._is_watched:

@@ -16,6 +16,7 @@ from nemo_prorl.telemetry.process_identity import ProcessIdentity
 from nemo_prorl.vigil.beat import Beat, Telling, where_threads_are
 from nemo_prorl.vigil.collective import is_of_a_collective
 from nemo_prorl.vigil.ending import end_process, force_out
+from nemo_prorl.vigil.limits import PhaseLimits
 from nemo_prorl.vigil.post import MainPost, Post, RankPost
 from nemo_prorl.vigil.stacks import Stacks
 from nemo_prorl.vigil.verdict import Verdict, failed, survey
@@ -46,7 +47,7 @@ class Vigil:
     """
 
     def __init__(self, config: WatchdogConfig, telling: Telling, on_end: Callable[[ProRLError], None]) -> None:
-        self._config, self._telling, self._on_end = config, telling, on_end
+        self._limits, self._telling, self._on_end = PhaseLimits(config), telling, on_end
         self._rank, size = rank_from_environment(), world_size_from_environment()
         self._beat_seconds = max(BEAT_SECONDS, size / RANKS_A_SECOND)
         own = ProcessIdentity.own()
@@ -107,7 +108,7 @@ class Vigil:
         if self._telling.log_file is not None:
             self._stacks.go_to(self._telling.log_file)
         # Should this thread get no turn any more, for something keeps the interpreter to itself.
-        self._stacks.end_unless_called_within(self._config.seconds_of(phase) + SPARE_SECONDS)
+        self._stacks.end_unless_called_within(self._limits.seconds_of(phase) + SPARE_SECONDS)
         at, waits = where_threads_are(self._main_thread)
         return Beat(phase, step, self._idle_seconds, waits, at)
 
@@ -118,7 +119,7 @@ class Vigil:
         begun = time.monotonic()
         # Where this rank has failed by itself, too, and is on its way out, a checkpoint may still be written.
         while time.monotonic() - begun < (
-            self._config.seconds_of("checkpoint")
+            self._limits.seconds_of("checkpoint")
             if self._is_closing and verdict.kind == "failed"
             else verdict.grace_seconds
         ):
