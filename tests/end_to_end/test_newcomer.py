@@ -92,7 +92,7 @@ def test_a_first_session(workplace, capfd):
     assert {"reward", "reason"} <= rows(run_dir / "samples.jsonl")[0].keys()
 
     assert main(["report", str(run_dir)]) == 0
-    assert "tiny_first" in (run_dir / "report.html").read_text()
+    assert "<title>even</title>" in (run_dir / "report.html").read_text()
 
     # Change a reward, and go on: the same line, with what differs.
     changed = ("recipe.stages.tiny_second.steps=1", "+recipe.stages.tiny_second.shaping.cut.name=termination_penalty")
