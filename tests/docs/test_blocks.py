@@ -24,6 +24,7 @@ from tests.house.source import ROOT
 LANGUAGES = {"", "python", "yaml", "json", "jsonl", "text", "bash"}
 # Programs that are run, and what they print compared, elsewhere.
 RUN_ELSEWHERE = {
+    "docs/evaluation.md": "tests/evaluation/test_documented.py",
     "docs/verifiers.md": "tests/verifiers/test_documented.py",
     "docs/sandbox.md": "tests/verifiers/sandbox/test_documented.py",
 }
