@@ -50,7 +50,7 @@ def test_one_job_comes_back_from_everything_that_befalls_it(
     job.kill(3)  # as the kernel does when memory is out
     assert job.until_attempt_ends(0) < in_time
     assert said(
-        job, 0, "failed (exit code 12): PeerLostError: rank 3", "ended without a word", "failure 1 of at most 3"
+        job, 0, "failed (exit code 12): PeerLostError: rank 3", "ended without a word", "failure 1 of at most 5"
     )
     torn = newest_checkpoint(job.run_dir)
     tear(torn)
