@@ -110,13 +110,23 @@ on_term() {
     ended_by_slurm=1
     say "Slurm ends this job (TERM): preempted, requeued, cancelled, or out of time. The tasks were told, too"
     if [[ -z ${PRORL_CHAIN:-} ]] && scontrol show job -o "$JOB" | grep -q ' Reason=TimeLimit '; then
+        local count=0 now
+        # Without a new checkpoint it would come to the same, time limit after time limit.
+        if [[ -z $checkpoint_before || $(newest_checkpoint) == "$checkpoint_before" ]]; then count_failure; fi
+        if ((count >= ${PRORL_MAX_FAILURES:-3})); then
+            say "out of time $count times without a new checkpoint, PRORL_MAX_FAILURES=${PRORL_MAX_FAILURES:-3}: not requeued"
+            return
+        fi
         say "out of time before the run had stopped: requeue number $((ATTEMPT + 1))"
         scontrol requeue "$JOB" # at once: in KillWait seconds this shell is killed
     fi
 }
 
 forget_own_stop() { # one that an attempt was killed too soon to obey; that of `prorl stop` is obeyed
-    if grep -qs '^Slurm job ' "$run_dir/STOP"; then rm -f "$run_dir/STOP"; fi
+    # A rank that passes its reason on to the others puts "STOP file: " before what it has read there.
+    if grep -qsE '^(STOP file: )*(Slurm job |the Slurm job ends |run\.max_hours=|SIG(TERM|USR1)$)' "$run_dir/STOP"; then
+        rm -f "$run_dir/STOP"
+    fi
 }
 
 # --------------------------------------------------------------------------------------------------------------- the job

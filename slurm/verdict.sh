@@ -7,7 +7,7 @@ checkpoint_before=''               # the newest when the attempt began
 GO_ON=75                           # EX_TEMPFAIL: everything is saved, and the same command goes on
 
 status_of_run() { # status_of_run KEY: of status.json, which has a key a line
-    sed -n "s/^ \"$1\": \"\{0,1\}\(.*[^\",]\)\"\{0,1\},\{0,1\}\$/\1/p" "$run_dir/status.json" 2>/dev/null | head -n 1
+    sed -n "/^ \"$1\": /{s/^[^:]*: //;s/,\$//;s/^\"\(.*\)\"\$/\1/;p;q}" "$run_dir/status.json" 2>/dev/null
 }
 
 newest_attempt() { # number of the newest folder of <run.dir>/attempts; 0: none
@@ -48,7 +48,11 @@ go_on() { # go_on SECONDS CODE WHY...: the same command once more, in that many 
     exit "$code"
 }
 
-newest_checkpoint() { # its step, or none
+newest_checkpoint() { # its step, or none; of an evaluation, which has none: how many of its parts are there
+    if [[ ${command_name:-} == evaluate ]]; then
+        find "${run_dir:-.}/samples" -name '*.parquet' 2>/dev/null | wc -l
+        return
+    fi
     cat "${run_dir:-.}/checkpoints/latest_checkpointed_iteration.txt" 2>/dev/null || echo none
 }
 
@@ -59,16 +63,22 @@ stopped() { # stopped WHY...: go on at once; but a job that is stopped again and
     go_on 0 0 "$*"
 }
 
-failed() { # failed CODE WHY...: go on, unless it has failed too often since the last checkpoint
-    local code=$1 limit=${PRORL_MAX_FAILURES:-3} ledger count=0 before=none now=none
-    shift
+count_failure() { # one more since the newest checkpoint: leaves both in `count` and `now`
+    local ledger before=none
     ledger=${PRORL_CHAIN:+$(chain_file).failures}
     ledger=${ledger:-$(dirname "$(log_folder)")/failures}
+    count=0 now=none
     [[ -n $run_dir ]] && now=$(newest_checkpoint)
     [[ -f $ledger ]] && read -r count before <"$ledger"
     [[ $now == "$before" ]] || count=0
     count=$((count + 1))
     echo "$count $now" >"$ledger"
+}
+
+failed() { # failed CODE WHY...: go on, unless it has failed too often since the last checkpoint
+    local code=$1 limit=${PRORL_MAX_FAILURES:-3} count now
+    shift
+    count_failure
     if ((count >= limit)); then
         finish "$code" "$*; that makes $count since checkpoint $now, and PRORL_MAX_FAILURES=$limit: see docs/cluster.md"
     fi

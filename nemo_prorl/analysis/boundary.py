@@ -65,6 +65,12 @@ def benchmarks_of(folders: Mapping[Role, EvaluationFolder]) -> dict[str, Benchma
         DataError: there are none, one of them isn't finished, or the models weren't asked the same questions.
     """
     manifests = {role: folder.manifest() for role, folder in folders.items()}
+    asked = [manifest.sampling.model_dump(exclude={"seed"}) for manifest in manifests.values()]
+    if differing := [name for name in asked[0] if len({one[name] for one in asked}) > 1]:
+        log.warning(
+            "the models were sampled differently (%s), so what differs may not be the models",
+            "; ".join(f"{name}: {', '.join(str(one[name]) for one in asked)}" for name in differing),
+        )
     names = [name for name in manifests["base"].sets if all(name in manifest.sets for manifest in manifests.values())]
     left_out = sorted({name for manifest in manifests.values() for name in manifest.sets} - set(names))
     if not names:
@@ -172,10 +178,12 @@ def _regime(one: Benchmark, k: int) -> Regime:
 
 def _distribution(one: Benchmark) -> Distribution:
     edges = np.linspace(0, 1, BINS + 1)
+    # Of whole numbers: 3 of 10 is 0.3, and below the edge that is 0.30000000000000004.
+    bins = {role: np.minimum(c.solved_P * BINS // c.samples, BINS - 1) for role, c in one.counts.items()}
     shares: dict[Role, NDArray[np.float64]] = {role: one.solved_share(role) for role in one.counts}
     return Distribution(
         edges=tuple(float(edge) for edge in edges),
-        counts={role: tuple(int(n) for n in np.histogram(share_P, edges)[0]) for role, share_P in shares.items()},
+        counts={role: tuple(int(n) for n in np.bincount(bin_P, minlength=BINS)) for role, bin_P in bins.items()},
         means={role: float(share_P.mean()) for role, share_P in shares.items()},
         variances={role: float(share_P.var()) for role, share_P in shares.items()},
         shift_p_value=mean_shift(shares["final"] - shares["base"]),

@@ -107,12 +107,11 @@ def _halves(ones: Sequence[Benchmark], k: int) -> tuple[NDArray[np.float64], NDA
     depends on the benchmarks' names.
     """
     random = np.random.Generator(np.random.PCG64(crc32("\n".join(one.name for one in ones).encode())))
+    ones = [one for one in ones if one.counts["base"].samples > 1]  # a single answer has no halves
     base, gain = np.zeros(len(ones)), np.zeros(len(ones))
     for place, one in enumerate(ones):
         whole = one.counts["base"]
         size = whole.samples // 2
-        if not size:
-            continue
         at = min(boundary_of(one, k), size)
         first = random.hypergeometric(whole.solved_P, whole.samples - whole.solved_P, size)
         rest = whole.solved_P - first

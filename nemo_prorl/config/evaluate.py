@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from nemo_prorl.config.choice import Choice
 from nemo_prorl.config.closed import Closed
@@ -84,3 +84,14 @@ class EvaluateConfig(Closed):
     rollout: Choice = Choice(name="native")
     verifiers: VerifierPoolConfig = VerifierPoolConfig()
     telemetry: EvaluationLogConfig = EvaluationLogConfig()
+
+    @model_validator(mode="after")
+    def _every_set_has_a_k(self) -> EvaluateConfig:
+        for name, one in self.benchmarks.items():
+            samples = one.samples_per_prompt or self.sampling.samples_per_prompt
+            if self.scores.pass_at_k and min(self.scores.pass_at_k) > samples:
+                raise ValueError(
+                    f"scores.pass_at_k={self.scores.pass_at_k}: every k is above the {samples} samples of benchmarks."
+                    f"{name}; add a smaller k, or raise samples_per_prompt"
+                )
+        return self

@@ -105,10 +105,15 @@ class Evaluator:
         return missing
 
     def _prepare(self) -> list[Part]:
+        manifest = self._manifest
         if self._folder.has_manifest():
-            check_same(self._folder.manifest(), self._manifest, str(self._folder.path))
+            known = self._folder.manifest()
+            check_same(known, manifest, str(self._folder.path))
+            ever = {**known.taken_out, **known.sets}
+            left = {name: asked for name, asked in ever.items() if name not in manifest.sets}
+            manifest = manifest.model_copy(update={"taken_out": left})
         self._folder.begin()
-        self._folder.write_manifest(self._manifest)
+        self._folder.write_manifest(manifest)
         self._folder.write_problems(self._prompts)
         missing, parts = self._parts(done=False), len(parts_of(self._manifest))
         if len(missing) < parts:
@@ -194,9 +199,10 @@ def check_same(known: Manifest, wanted: Manifest, folder: str) -> None:
         there, here = (getattr(manifest.sampling, name) for manifest in (known, wanted))
         if there != here:
             differing.append(f"{name} (there {there}, now {here})")
-    for name in known.sets.keys() & wanted.sets.keys():
+    ever = {**known.taken_out, **known.sets}  # answers of a set that was taken out still lie there
+    for name in ever.keys() & wanted.sets.keys():
         for field in ("identity", "problems", "samples_per_prompt", "problems_per_part"):
-            there, here = (getattr(manifest.sets[name], field) for manifest in (known, wanted))
+            there, here = (getattr(sets[name], field) for sets in (ever, wanted.sets))
             if there != here:
                 differing.append(
                     f"{'the problems' if field == 'identity' else field} of {name} (there {there}, now {here})"

@@ -53,6 +53,7 @@ class Manifest(Closed):
     engine: str
     sampling: SamplingRecord
     sets: Mapping[str, SetRecord]
+    taken_out: Mapping[str, SetRecord] = Field({}, description="sets of earlier calls whose answers still lie there")
     versions: Mapping[str, str] = Field(description="of the packages that it began with")
 
 

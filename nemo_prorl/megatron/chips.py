@@ -43,4 +43,6 @@ def chip_named(product: str) -> ChipName | None:
     'h100'
     """
     words = product.upper().replace("-", " ").split()
+    if {"PCIE", "NVL"} & set(words) and "A100" not in words:  # slower than the SXM boards above
+        return None
     return next((name for word, name in _PRODUCT_NAMES.items() if word in words), None)

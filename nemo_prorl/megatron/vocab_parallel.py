@@ -82,6 +82,7 @@ class _Scores(torch.autograd.Function):
             e_CV = y_CV.exp()
             sums_3N[0, rows] = e_CV.sum(dim=1)
             sums_3N[1, rows] = torch.linalg.vecdot(e_CV, y_CV)
+            del x_CV, y_CV, e_CV  # before the next chunk's
         total_N, weighted_N, target_N = _over_ranks(sums_3N, peak_N, held_N, vocabulary.group)
         log_total_N = total_N.log()
         logprobs_N, entropies_N = target_N - log_total_N, log_total_N - weighted_N / total_N
@@ -104,6 +105,7 @@ class _Scores(torch.autograd.Function):
                 p_CV = log_p_CV.exp()
                 grad_CV = log_p_CV.add_(entropies_N[rows, None]).mul_(p_CV).mul_(-grad_entropies_N[rows, None])
                 grad_CV.addcmul_(p_CV, grad_logprobs_N[rows, None], value=-1)
+                del p_CV
             else:
                 grad_CV = log_p_CV.exp_().mul_(-grad_logprobs_N[rows, None])
             grad_CV.scatter_add_(1, local_N[rows, None], (grad_logprobs_N * held_N)[rows, None])
@@ -111,6 +113,7 @@ class _Scores(torch.autograd.Function):
             grad_hidden_NH[rows] = through_logits_CV @ weight_VH
             if grad_weight_VH is not None:
                 add_product(grad_weight_VH, through_logits_CV, hidden_NH[rows])
+            del log_p_CV, grad_CV, through_logits_CV  # before the next chunk's
         if vocabulary.group is not None and vocabulary.reduces_hidden:
             dist.all_reduce(grad_hidden_NH, group=vocabulary.group)
         return grad_hidden_NH, returned_VH, None, None

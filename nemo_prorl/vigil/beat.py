@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from nemo_prorl.telemetry.run import Place
 
 # Where a rank waits for others: inside torch's collectives, or at a line of Megatron that waits for a transfer.
-_COLLECTIVES = "/torch/distributed/"
+_COLLECTIVES, _STORAGE = "/torch/distributed/", "/torch/distributed/checkpoint/"
 _WAITS = (".wait(", "wait_for(", ".join(")
 _FRAMES_LOOKED_AT = 12
 
@@ -70,7 +70,7 @@ def _is_collective(frame: FrameType | None) -> bool:
         if frame is None:
             return False
         file = frame.f_code.co_filename
-        if _COLLECTIVES in file:
+        if _COLLECTIVES in file and _STORAGE not in file:
             return True
         if depth == 0 and "/megatron/core/" in file:
             line = linecache.getline(file, frame.f_lineno)

@@ -10,6 +10,8 @@ class PhaseLimits:
         self._silent_seconds, self._others = config.silent_seconds, config.minutes
         self._minutes = {
             "starting": config.starting_minutes,
+            "resume": config.starting_minutes,
+            "gate": config.rollout_minutes,
             "rollout": config.rollout_minutes,
             "validation": config.validation_minutes,
             "checkpoint": config.checkpoint_minutes,

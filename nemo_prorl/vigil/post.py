@@ -123,9 +123,11 @@ class MainPost:
         return self._missing() or judged(self.seen, self._limits)
 
     def _let_in(self, door: socket.socket) -> None:
-        with suppress(OSError):
-            line = Line(door.accept()[0])
-            self._ready.register(line, selectors.EVENT_READ, line)
+        """All that wait: one a turn is too slow for many ranks, which give up after WELCOME_SECONDS and come again."""
+        with suppress(OSError):  # BlockingIOError: nobody is left
+            while True:
+                line = Line(door.accept()[0])
+                self._ready.register(line, selectors.EVENT_READ, line)
 
     def _greet(self, line: Line) -> Verdict | None:
         """A stranger says who it is. Only one that has heard its welcome, and says so, is a rank."""

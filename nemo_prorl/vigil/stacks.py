@@ -39,9 +39,13 @@ class Stacks:
     def open(self) -> None:
         faulthandler.register(DUMP_SIGNAL, self._file, all_threads=True)
 
-    def end_unless_called_within(self, seconds: float) -> None:
-        """Dump and end this process so much later, though no line of Python may run any more; each call puts it off."""
-        faulthandler.dump_traceback_later(seconds, exit=True, file=self._file)
+    def dump_unless_called_within(self, seconds: float) -> None:
+        """Dump so much later, though no line of Python may run any more; each call puts it off.
+
+        It doesn't end the process: its clock goes on while the process is suspended, and is quicker than whoever would
+        put it off when the process goes on. A rank that is stuck like that is silent, and others see it.
+        """
+        faulthandler.dump_traceback_later(seconds, exit=False, file=self._file)
 
     def close(self) -> None:
         faulthandler.cancel_dump_traceback_later()

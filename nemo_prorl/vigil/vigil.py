@@ -108,7 +108,7 @@ class Vigil:
         if self._telling.log_file is not None:
             self._stacks.go_to(self._telling.log_file)
         # Should this thread get no turn any more, for something keeps the interpreter to itself.
-        self._stacks.end_unless_called_within(self._limits.seconds_of(phase) + SPARE_SECONDS)
+        self._stacks.dump_unless_called_within(self._limits.seconds_of(phase) + SPARE_SECONDS)
         at, waits = where_threads_are(self._main_thread)
         return Beat(phase, step, self._idle_seconds, waits, at)
 

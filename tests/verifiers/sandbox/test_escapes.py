@@ -33,9 +33,11 @@ class Outside:
     """What a program is not to reach, and whether it has."""
 
     def __init__(self):
-        self.folder = Path(tempfile.mkdtemp(prefix="outside-", dir="/tmp"))
-        self.folder.chmod(0o777)
-        self.secret, self.readable = self.folder / "secret", self.folder / "readable"
+        self.folder = Path(tempfile.mkdtemp(prefix="outside-", dir="/var/tmp"))
+        self.shown = Path(tempfile.mkdtemp(prefix="shown-", dir="/var/tmp"))
+        for folder in (self.folder, self.shown):
+            folder.chmod(0o777)
+        self.secret, self.readable = self.folder / "secret", self.shown / "readable"
         for file in (self.secret, self.readable):
             file.write_text("canary")
             file.chmod(0o666)
@@ -74,7 +76,7 @@ class Outside:
         for file in (self.secret, self.readable):
             if file.read_text() != "canary" or file.stat().st_mode & 0o777 != 0o666 or file.stat().st_nlink != 1:
                 reached.append(f"{file.name} was changed")
-        if len(os.listdir(self.folder)) != 2:
+        if len(os.listdir(self.folder) + os.listdir(self.shown)) != 2:
             reached.append("a file was made")
         self.sockets[2].setblocking(False)
         try:
@@ -89,6 +91,7 @@ class Outside:
                 one.shutdown(socket.SHUT_RDWR)  # who waits in accept() learns of it
             one.close()
         shutil.rmtree(self.folder)
+        shutil.rmtree(self.shown)
 
 
 @pytest.fixture
