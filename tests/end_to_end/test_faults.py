@@ -124,7 +124,7 @@ def test_a_run_that_goes_back_trains_the_steps_since_the_checkpoint_again_on_oth
 def test_an_engine_that_fails_is_made_anew_and_gives_the_same_and_one_that_fails_again_stops_a_run_that_is_saved(
     model: Path, problems: Path, tmp_path: Path
 ) -> None:
-    """The third time it is asked is step 2's: validation comes first. Verdicts of what is asked again count twice.
+    """The fourth time it is asked is step 2's: the gate and validation come first. Verdicts of what is asked again count twice.
 
     One run is helped by a new engine, one stops and is started again; neither may differ from the other.
     """
@@ -138,8 +138,8 @@ def test_an_engine_that_fails_is_made_anew_and_gives_the_same_and_one_that_fails
         every = records(tmp_path / name, None)
         return [{key: value for key, value in record.items() if not key.startswith("verifier/")} for record in every]
 
-    finish_forked(run("renewed", 3, 3), tmp_path / "logs_renewed")
-    with Forked(run("stopped", 3, 9), tmp_path / "logs_stopped") as broken:
+    finish_forked(run("renewed", 4, 4), tmp_path / "logs_renewed")
+    with Forked(run("stopped", 4, 9), tmp_path / "logs_stopped") as broken:
         assert broken.wait() == [ENGINE], broken.output()
         assert "MemoryError: the engine's own trouble" in broken.output()
     left = status(tmp_path / "stopped")
