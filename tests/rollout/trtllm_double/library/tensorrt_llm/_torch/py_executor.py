@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import threading
+from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -37,6 +38,7 @@ class Request:
     logprobs: list[Any] = field(default_factory=list)
     future: Future[CompletionOutput] = field(default_factory=Future)
     is_aborted: bool = False
+    loop: AbstractEventLoop | None = None  # that waits for it
 
 
 class PyExecutor:
@@ -178,6 +180,8 @@ class PyExecutor:
 
     def _finish(self, request: Request, reason: Any, stop_reason: int | None = None) -> None:
         self._active.remove(request)
+        if request.loop is not None and not request.loop.is_running():
+            self.dies_of = RuntimeError("EventLoopShutdownError: nobody is there to be told of a request's end")
         request.future.set_result(
             CompletionOutput(
                 0,
