@@ -224,6 +224,9 @@ def test_an_engine_that_failed_is_made_anew_once_it_is_asked_for(befalls, librar
         engine.load_weights(weights.items())
     with pytest.raises(EngineFailedError):
         answers(engine, prompts(3))
+    engine.release()  # as in a run, once more before the new one
+    engine.load_weights(weights.items())
+    assert "waits for ever" not in events()
     engine.renew_if_failed()
     engine.load_weights(weights.items())
     assert tokens(answers(engine, prompts(3))) == expected

@@ -67,6 +67,9 @@ class PyExecutor:
     def control_action(self) -> Iterator[None]:
         """Inside, all requests are done and the loop stands still. It can't be nested."""
         with self._changed:
+            if self.dies_of is not None:
+                virtual_memory.events.append("waits for ever")
+                raise RuntimeError("the library would wait for ever: its loop is dead")
             if self._wanted:
                 raise RuntimeError("control_action is not to be nested")
             self._wanted = True
@@ -111,6 +114,7 @@ class PyExecutor:
                 for request in [*self._active, *self._waiting]:
                     request.future.set_exception(error)
                 self._active, self._waiting = [], deque()
+                return
 
     def _take_up(self) -> bool:
         """Wait for something to do; False when nothing will come."""
