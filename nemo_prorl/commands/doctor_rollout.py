@@ -12,7 +12,7 @@ from nemo_prorl.errors import ConfigError, RolloutError
 from nemo_prorl.world import rank_from_environment
 
 if TYPE_CHECKING:
-    from nemo_prorl.rollout.checkup import Finding
+    from nemo_prorl.rollout.findings import Finding
 
 DESCRIPTION = """\
 Build trainer and rollout engine from model.path, with the settings of a run: what is typed after `prorl train`. Compare

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,27 +22,16 @@ from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.data.trajectory import Group
 from nemo_prorl.rollout.copies import IMPROBABLE, log_chance_of_copies
 from nemo_prorl.rollout.engine import RolloutEngine, takes_weights
-from nemo_prorl.rollout.gate import Score, answers, compared_by_rank, mismatch_of
+from nemo_prorl.rollout.findings import Finding, memory_finding, used_memory
+from nemo_prorl.rollout.gate import Score, answers, compared_by_rank, have_logprobs, mismatch_of, plain
 from nemo_prorl.world import World, gather_or_raise
 
 R = TypeVar("R")
-
-State = Literal["good", "failed", "unseen"]
 
 SHARP = 1e-4  # a temperature at which a token has all the probability if its logit is the largest by a thousandth
 LARGEST_BY_FAR = -math.log(2) - 1e-3  # logprob at SHARP of a token that no other beats; ties share
 GREEDY_SHARE = 0.98  # of tokens; kernels that round otherwise decide close calls otherwise
 FIRST_CHANGE, CHANGES = 0.05, 6  # relative, doubled until a policy differs enough for the gate
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one check has found; `advice` for a failure."""
-
-    name: str
-    state: State
-    said: str
-    advice: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,7 +73,7 @@ class Checkup:
             yield Finding("refit", "unseen", "the engine serves the weights that it was started with")
         sampled, seconds = self._timed(lambda: self._ask(self._prompts, self._sampling))
         yield self._speed(sampled, seconds)
-        yield self._same_policy("logprobs", sampled, self._sampling.temperature)
+        yield self._same_policy("logprobs", *self._comparable(self._prompts, sampled, self._sampling))
         yield self._greedy()
         yield self._streams(sampled)
         yield self._repeats(sampled)
@@ -121,9 +110,11 @@ class Checkup:
 
     def _same_policy(self, name: str, sampled: list[list[Group]], temperature: float, what: str = "") -> Finding:
         """Whether what was sampled is the trainer's policy; the worst rank's figures."""
-        if any(one.logprobs is None for group in self._own(sampled) for one in group.completions):
-            said = f"the engine knows no logprobs at temperature {temperature:g}: nothing tells whose policy it samples"
+        if not _all_have_logprobs(sampled):
+            said = "the engine knows no logprobs, not even at temperature 1: nothing tells whose policy it samples"
             return Finding(name, "unseen", said)
+        if temperature != self._sampling.temperature:
+            what += "at temperature 1, for want of logprobs at the run's: "
         worst = self._worst(sampled, temperature)
         if worst.is_within(self._limit):
             return Finding(name, "good", f"{what}{worst}")
@@ -203,8 +194,9 @@ class Checkup:
         length = self._sampling.context_tokens - few
         ids = [token for prompt in self._prompts for token in prompt.token_ids]
         long = replace(self._prompts[0], token_ids=tuple((ids * (length // len(ids) + 1))[:length]))
-        sampled = self._ask([long], replace(self._sampling, samples_per_prompt=1, max_response_tokens=few))
-        return self._same_policy("long prompt", sampled, self._sampling.temperature, f"{length:,} tokens: ")
+        once = replace(self._sampling, samples_per_prompt=1, max_response_tokens=few)
+        sampled, temperature = self._comparable([long], self._ask([long], once), once)
+        return self._same_policy("long prompt", sampled, temperature, f"{length:,} tokens: ")
 
     def _sleeps(self) -> Iterator[Finding]:
         """Whether the engine is what it was after its memory was lent to the trainer."""
@@ -212,7 +204,7 @@ class Checkup:
         before, held = self._ask(self._prompts, greedy), used_memory()
         self._together(self._engine.release, "a release")
         left = used_memory()
-        yield self._memory(held, left)
+        yield memory_finding(held, left)
         yield self._refit("wake", "after a release, the same weights")
         after = self._ask(self._prompts, greedy)
         same = all(
@@ -228,17 +220,12 @@ class Checkup:
             )
             yield Finding("sleep", "failed", "greedy answers are not the same as before", advice)
 
-    def _memory(self, held: int | None, left: int | None) -> Finding:
-        if held is None or left is None:
-            return Finding("memory", "unseen", "there is no GPU whose memory could be measured")
-        said = f"{held / 2**30:.1f} GiB of the GPU in use, {left / 2**30:.1f} GiB after a release"
-        return Finding("memory", "good", said)
-
     def _follows(self, sampled: list[list[Group]]) -> Iterator[Finding]:
         """Another policy: the gate must see that the engine hasn't got it yet, and that it has after a refit."""
-        if any(one.logprobs is None for one in _completions(sampled)):
+        sampled, temperature = self._comparable(self._prompts, sampled, self._sampling)
+        if not _all_have_logprobs(sampled):
             return
-        temperature, change = self._sampling.temperature, FIRST_CHANGE
+        change = FIRST_CHANGE
         for _ in range(CHANGES):
             self._trainer.change(change)
             stale = self._worst(sampled, temperature)
@@ -252,7 +239,7 @@ class Checkup:
             yield Finding("stale weights", "good", said)
         yield self._refit("second refit", "the changed weights")
         fresh = self._ask(self._prompts, self._sampling)
-        yield self._same_policy("after refit", fresh, temperature)
+        yield self._same_policy("after refit", *self._comparable(self._prompts, fresh, self._sampling))
 
     # -- asking ------------------------------------------------------------------------------------------------------
 
@@ -260,6 +247,14 @@ class Checkup:
         """What each rank's engine answers, by rank, on every rank."""
         found = self._together(lambda: answers(self._engine, prompts, sampling), "asking the rollout engine")
         return list(found)
+
+    def _comparable(
+        self, prompts: Sequence[Prompt], sampled: list[list[Group]], sampling: SamplingParams
+    ) -> tuple[list[list[Group]], float]:
+        """`sampled`, or what is sampled at temperature 1 where logprobs are known there alone; and the temperature."""
+        if _all_have_logprobs(sampled) or plain(sampling) == sampling:
+            return sampled, sampling.temperature
+        return self._ask(prompts, plain(sampling)), 1.0
 
     def _together(self, do: Callable[[], R], doing: str) -> list[R]:
         """What `do` gives on every rank; an error on one is an error on all."""
@@ -286,12 +281,9 @@ class Checkup:
         return value, max(time.perf_counter() - began, 1e-9)
 
 
-def used_memory() -> int | None:
-    """Bytes of this rank's GPU that anybody uses."""
-    if not torch.cuda.is_available():
-        return None
-    free, total = torch.cuda.mem_get_info()
-    return total - free
+def _all_have_logprobs(sampled: list[list[Group]]) -> bool:
+    """On all ranks: what follows is collective."""
+    return all(map(have_logprobs, sampled))
 
 
 def _completions(sampled: list[list[Group]]) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Protocol, TypeAlias, TypeVar
 
@@ -90,35 +90,45 @@ class MismatchGate:
         return {} if worst is None else {f"rollout/gate_{name}": float(value) for name, value in asdict(worst).items()}
 
     def check(self, stage: Stage, step: int) -> Mismatch | None:
-        """The worst rank's figures; None when the engine doesn't know logprobs, so that there is nothing to compare.
+        """The worst rank's figures; None when the engine knows no logprobs at all, so that there is nothing to compare.
+
+        Where it knows none at the stage's temperature it is asked again at `plain`: whose weights it has shows there,
+        too.
 
         Raises:
             RolloutError: on every rank, when the engine of some rank is beyond the limit, or fails.
         """
-        answered = self._answered(stage, step)
-        if any(completion.logprobs is None for group in answered for completion in group.completions):
-            log.info("the rollout engine %r reports no logprobs: nothing tells whose policy it is", self._engine_name)
-            return None
+        for sampling in dict.fromkeys((stage.sampling, plain(stage.sampling))):
+            answered = self._answered(stage.blend, sampling, step)
+            if have_logprobs(answered):
+                return self._judged(answered, sampling.temperature, step)
+        log.warning(
+            "the rollout engine %r knows no logprobs, not even at temperature 1: nothing tells whose policy it samples",
+            self._engine_name,
+        )
+        return None
+
+    def _judged(self, answered: Sequence[Group], temperature: float, step: int) -> Mismatch:
         size = len(answered) // self._world.size
         of_rank = [answered[rank * size : (rank + 1) * size] for rank in range(self._world.size)]
-        everywhere = compared_by_rank(of_rank, stage.sampling.temperature, self._score, mismatch_of, self._world)
+        everywhere = compared_by_rank(of_rank, temperature, self._score, mismatch_of, self._world)
         outside = {rank: one for rank, one in everywhere.items() if not one.is_within(self._config.limit)}
         worst = max(outside or everywhere, key=lambda rank: (outside or everywhere)[rank].multiplicative_error)
         if outside:
             raise RolloutError(self._message(worst, everywhere[worst], len(outside), step))
         return everywhere[worst]
 
-    def _answered(self, stage: Stage, step: int) -> list[Group]:
+    def _answered(self, blend: Blend, sampling: SamplingParams, step: int) -> list[Group]:
         """What every rank's engine answers, of all ranks in their order; each has its own seed."""
-        prompts = self._prompts.draw(self._config.prompts, stage.blend)
+        prompts = self._prompts.draw(self._config.prompts, blend)
         self._prompts.put_back(len(prompts))
-        sampling = replace(
-            stage.sampling,
+        few = replace(
+            sampling,
             samples_per_prompt=self._config.samples_per_prompt,
-            max_response_tokens=min(stage.sampling.max_response_tokens, self._config.max_response_tokens),
+            max_response_tokens=min(sampling.max_response_tokens, self._config.max_response_tokens),
             seed=step_seed(self._run_seed, step, f"gate, rank {self._world.rank}"),
         )
-        return self._refitted(lambda: self._asked(prompts, sampling))
+        return self._refitted(lambda: self._asked(prompts, few))
 
     def _asked(self, prompts: Sequence[Prompt], sampling: SamplingParams) -> list[Group]:
         groups: list[Group] = []
@@ -151,6 +161,15 @@ def answers(engine: RolloutEngine, prompts: Sequence[Prompt], sampling: Sampling
         Group(prompt, tuple(completions[place, n] for n in samples), (unjudged,) * len(samples))
         for place, prompt in enumerate(prompts)
     ]
+
+
+def plain(sampling: SamplingParams) -> SamplingParams:
+    """At temperature 1 with nothing cut, where every engine that knows logprobs tells the policy's."""
+    return replace(sampling, temperature=1.0, top_p=1.0, top_k=0)
+
+
+def have_logprobs(groups: Iterable[Group]) -> bool:
+    return all(completion.logprobs is not None for group in groups for completion in group.completions)
 
 
 def mismatch_of(batch: RolloutBatch, logprobs_BT: Tensor) -> Mismatch:

@@ -39,6 +39,8 @@ class OpenAIEngine:
     timeout_minutes     of one request
     attempts            of one request, before the server is given up
     first_wait_seconds  before the second attempt; doubled each time
+    ignore_eos          leave the end token to the stop ids; false for late versions of 1.3, which drop those, too, when
+                        it is true
     """
 
     takes_weights = False
@@ -56,8 +58,9 @@ class OpenAIEngine:
         timeout_minutes: Annotated[float, Field(gt=0)] = 60.0,
         attempts: Annotated[int, Field(ge=1)] = 5,
         first_wait_seconds: Annotated[float, Field(gt=0)] = 1.0,
+        ignore_eos: bool = True,
     ) -> None:
-        self._tokenizer, self._at_once = tokenizer, requests_at_once
+        self._tokenizer, self._at_once, self._ignore_eos = tokenizer, requests_at_once, ignore_eos
         self._model = served_model or Path(model_path).resolve().name
         self._who, self._has_said = f"the server at {base_url}", False
         # Every attempt of a request has had its time before nothing has come for so long.
@@ -156,7 +159,7 @@ class OpenAIEngine:
             "top_p": 1.0 if greedy else sampling.top_p,
             "top_k": 1 if greedy else sampling.top_k,
             # The end token is one of the stop ids, which can be kept in the answer.
-            "ignore_eos": True,
+            "ignore_eos": self._ignore_eos,
             "stop_token_ids": list(self._tokenizer.stop_ids),
             "include_stop_str_in_output": True,
             "detokenize": False,

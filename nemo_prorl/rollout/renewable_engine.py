@@ -21,7 +21,8 @@ class RenewableEngine:
 
     What it raises, but for what we can explain (a ProRLError that isn't an EngineFailedError), is its failure. A
     failure to take weights, or to release what it holds, is told when it is asked for completions next: weights are
-    exported by all ranks together, and none may leave the others there.
+    exported by all ranks together, and none may leave the others there. One that has failed is asked nothing more, for
+    it may never answer: weights pass it by, and nothing is released until it is closed.
     """
 
     def __init__(self, make: Callable[[], RolloutEngine]) -> None:
@@ -34,6 +35,10 @@ class RenewableEngine:
 
     def load_weights(self, stream: Iterable[tuple[str, Tensor]]) -> None:
         tensors = iter(stream)
+        if self._failure is not None:
+            for _ in tensors:
+                pass
+            return
         try:
             self._engine.load_weights(_passed_on(tensors))
         except Exception as error:
@@ -60,12 +65,14 @@ class RenewableEngine:
             raise self._told(error) from error
 
     def release(self) -> None:
+        if self._failure is not None:
+            return
         try:
             self._engine.release()
         except Exception as error:
             if _is_explained(error):
                 raise
-            self._failure = self._failure or error
+            self._failure = error
 
     def renew_if_failed(self) -> None:
         """Make it anew, unless all was well; weights have to come before more work."""

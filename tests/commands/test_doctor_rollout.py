@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from nemo_prorl.cli import main
+from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.errors import ConfigError, RolloutError
+from nemo_prorl.rollout.checkup import Checkup, Trainer
 from nemo_prorl.rollout.copies import IMPROBABLE, log_chance_of_copies
+from nemo_prorl.rollout.findings import memory_finding
+from nemo_prorl.rollout.scripted_engine import ScriptedEngine
 from tests.end_to_end.conftest import make_babbler
 from tests.end_to_end.forked import Forked
 from tests.rollout.completions_server import completions_server
+from tests.rollout.stand_ins import byte_tokenizer, on_ranks, prompt
 from tests.rollout.trtllm_double import doubled
 from tests.rollout.trtllm_double.asked import events
 
@@ -63,15 +71,55 @@ def test_tensorrt_llm_on_the_double_passes_and_lends_its_memory(model, capsys):
     assert all(findings[name]["state"] == "good" for name in EVERYTHING if name != "memory")
 
 
-def test_an_engine_without_logprobs_is_told_as_unseen(model, capsys):
-    """TorchSampler of 1.2 at the recipe's temperature, 1.2: it can't fail a comparison that can't be made."""
+def test_an_engine_that_knows_logprobs_at_temperature_1_alone_is_compared_there(model, capsys):
+    """TorchSampler of 1.2, which knows none at the recipe's temperature, 1.2."""
     with doubled():
         sampler = ("rollout.sampler=TorchSampler", "recipe.stages.quickstart.temperature=1.2")
         exit_code, findings = looked_over(capsys, model, *ON_THE_DOUBLE, *sampler)
     assert exit_code == 0
-    assert findings["logprobs"]["state"] == findings["long prompt"]["state"] == "unseen"
+    for name in ("logprobs", "long prompt", "stale weights", "after refit"):
+        assert findings[name]["state"] == "good"
+    assert "at temperature 1, for want of logprobs at the run's" in findings["logprobs"]["said"]
     assert findings["greedy"]["state"] == "good"
     assert findings["repeats"]["state"] == "unseen"  # it draws from one stream for all
+
+
+def test_an_engine_without_logprobs_on_one_rank_is_told_as_unseen_on_all():
+    """Scoring is collective: a rank that went there alone would wait for the others."""
+    trainer = Trainer(
+        score=lambda batch: torch.zeros(batch.tokens_BS[:, 1:].shape), weights=dict, change=lambda by: None
+    )
+    sampling = SamplingParams(2, max_response_tokens=4, context_tokens=64, temperature=1.2)
+
+    class Told(ScriptedEngine):
+        def generate(self, prompts, sampling):
+            for given in super().generate(prompts, sampling):
+                logprobs = np.full(given.completion.length, -1.0, dtype=np.float32)
+                yield given._replace(completion=replace(given.completion, logprobs=logprobs))
+
+    def found(world):
+        engine = (ScriptedEngine if world.rank else Told)(None, byte_tokenizer(), answer=lambda *_: "1")
+        checkup = Checkup(
+            engine,
+            trainer,
+            world,
+            prompts=[prompt("0")],
+            sampling=sampling,
+            stop_ids=byte_tokenizer().stop_ids,
+            limit=2,
+        )
+        return {finding.name: finding.state for finding in checkup.run()}
+
+    of_ranks = on_ranks(2, found)
+    assert of_ranks[0] == of_ranks[1]
+    assert of_ranks[0]["logprobs"] == of_ranks[0]["long prompt"] == "unseen"
+
+
+def test_memory_that_does_not_come_back_is_told_with_what_to_lower():
+    assert memory_finding(3 << 30, 2 << 30).said == "3.0 GiB of the GPU in use, 2.0 GiB after a release"
+    assert memory_finding(3 << 30, 2 << 30).state == "good"
+    kept = memory_finding(3 << 30, 3 << 30)
+    assert kept.state == "unseen" and "rollout.kv_cache_tokens" in kept.said
 
 
 def test_a_tensor_that_never_arrives_fails_with_advice(model, capsys):

@@ -39,8 +39,10 @@ class CompletionsServer:
         return Say.json(self.completion(request))
 
     def completion(self, request: dict[str, Any]) -> dict[str, Any]:
-        from tensorrt_llm import SamplingParams
+        from tensorrt_llm import SamplingParams, version
 
+        ignores_eos = request.get("ignore_eos", False)
+        ignores_stop_ids = ignores_eos and version.IGNORES_STOP_IDS
         params = SamplingParams(
             max_tokens=request["max_tokens"],
             temperature=request.get("temperature"),
@@ -48,8 +50,8 @@ class CompletionsServer:
             top_k=request.get("top_k", 0),
             seed=request.get("seed"),
             logprobs=request.get("logprobs"),
-            end_id=-1 if request.get("ignore_eos") else None,
-            stop_token_ids=request.get("stop_token_ids"),
+            end_id=-1 if ignores_eos else None,
+            stop_token_ids=None if ignores_stop_ids else request.get("stop_token_ids"),
             include_stop_str_in_output=request.get("include_stop_str_in_output", False),
         )
         output = self.llm.generate(request["prompt"], params, use_tqdm=False).outputs[0]

@@ -158,9 +158,30 @@ def test_it_can_be_switched_off(policy):
     assert closed.look(STAGE, 1) == {}
 
 
-def test_an_engine_without_logprobs_has_nothing_to_compare(policy):
+def test_an_engine_without_logprobs_has_nothing_to_compare_and_the_log_warns(policy, caplog):
     folder, _, _ = policy
     assert gate(folder, {}, engine=scripted(lambda *_: "1")).check(STAGE, 0) is None
+    (record,) = (record for record in caplog.records if "knows no logprobs" in record.message)
+    assert record.levelname == "WARNING"
+
+
+class Plain(TransformersEngine):
+    """Knows logprobs at temperature 1 alone."""
+
+    def generate(self, prompts, sampling):
+        for sampled in super().generate(prompts, sampling):
+            known = sampled.completion.logprobs if sampling.temperature == 1 else None
+            yield sampled._replace(completion=replace(sampled.completion, logprobs=known))
+
+
+def test_an_engine_that_knows_logprobs_at_temperature_1_alone_is_asked_there(policy):
+    folder, weights, other = policy
+    engine = Plain(folder, Tokenizer.load(folder))
+    engine.load_weights(weights.items())
+    assert gate(folder, None, engine=engine).check(STAGE, 0).multiplicative_error < 1.0001
+    engine.load_weights({**weights, "lm_head.weight": other["lm_head.weight"]}.items())
+    with pytest.raises(RolloutError, match="does not sample the policy"):
+        gate(folder, None, engine=engine).check(STAGE, 0)
 
 
 def test_an_engine_that_fails_on_one_rank_stops_all(policy):

@@ -10,8 +10,10 @@ from nemo_prorl.rollout.openai_engine import OpenAIEngine
 from tests.json_server import Say
 from tests.rollout.asked import prompts, tokens
 from tests.rollout.completions_server import completions_server
+from tests.rollout.trtllm_double import VERSIONS, doubled
 from tests.rollout.trtllm_double.asked import SAMPLING, answers
 
+LONG = replace(SAMPLING, samples_per_prompt=16)  # so that some end by themselves
 FEW = replace(SAMPLING, samples_per_prompt=2, max_response_tokens=6)
 # What a server may say that is no completion; `null` stands for what an answer lacks.
 NONSENSE = [
@@ -68,6 +70,23 @@ def test_token_ids_and_logprobs_are_those_of_the_engine_behind(server, ask, fold
     assert all(isinstance(token, int) for token in request["prompt"])
     assert request["detokenize"] is False and request["include_stop_str_in_output"] is True
     assert request["n"] == 1 and {request["seed"] for request in server.requests} != {request["seed"]}
+
+
+@pytest.mark.parametrize(("version", "ignore_eos"), [(VERSIONS[0], True), (VERSIONS[0], False), (VERSIONS[-1], False)])
+def test_answers_end_with_the_end_token_in_each_version(version, ignore_eos, folder, tokenizer, start):
+    with doubled(version), completions_server(folder) as server:
+        engine = OpenAIEngine(folder, tokenizer, base_url=server.url, ignore_eos=ignore_eos)
+        served = answers(engine, prompts(3), LONG)
+        assert tokens(served) == tokens(answers(start(), prompts(3), LONG))
+        assert {completion.finish_reason for completion in served.values()} == {"stop", "length"}
+
+
+def test_a_late_version_that_ignores_all_ends_is_refused(folder, tokenizer):
+    """Late 1.3 leaves stop ids aside, too, where ignore_eos is true: `ignore_eos=false` is for it."""
+    with doubled(VERSIONS[-1]), completions_server(folder) as server:
+        engine = OpenAIEngine(folder, tokenizer, base_url=server.url)
+        with pytest.raises(RolloutError, match=r"goes on after an end token"):
+            answers(engine, prompts(3), LONG)
 
 
 @pytest.mark.parametrize("other", [{"temperature": 0.6}, {"top_p": 0.95}, {"temperature": 0.0}])

@@ -10,9 +10,10 @@ class Brittle:
     """Fails in `verb` with `error`; completions are numbers here."""
 
     def __init__(self, verb=None, error=None):
-        self.verb, self.error, self.closed = verb, error, False
+        self.verb, self.error, self.closed, self.asked = verb, error, False, []
 
     def _do(self, verb):
+        self.asked.append(verb)
         if verb == self.verb:
             raise self.error
 
@@ -71,6 +72,18 @@ def test_one_that_fails_to_release_is_not_trusted_again():
     engine.release()
     with pytest.raises(EngineFailedError, match="stuck"):
         list(engine.generate([], None))
+
+
+def test_one_that_has_failed_is_asked_nothing_more_and_weights_pass_it_by():
+    """A dead engine may never answer, and the export of the weights is collective."""
+    broken, taken = Brittle("generate", RuntimeError("device-side assert")), []
+    engine = renewable(broken)
+    with pytest.raises(EngineFailedError):
+        list(engine.generate([], None))
+    engine.release()
+    engine.load_weights(weights(taken))
+    assert broken.asked == ["generate"]
+    assert taken == [0, 1, 2]
 
 
 def test_one_that_cannot_be_made_anew_has_failed_again():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import Annotated, Any, Literal
@@ -38,6 +40,7 @@ log = logging.getLogger(__name__)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 LIBRARY_DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 SECONDS_TO_END = 60
+SECONDS_TO_ABORT = 20.0  # less than `as_finished` waits for its thread
 TRIES = 3  # of a request that the engine gives up
 
 
@@ -185,7 +188,7 @@ class TensorRTLLMEngine:
             ) from error
         except BaseException:  # cancelled
             if request is not None:
-                request.abort()
+                await _taken_back(request)
             raise
 
     def _mode(self, sampling: SamplingParams) -> Mode | None:
@@ -208,6 +211,13 @@ class TensorRTLLMEngine:
                     f"for {self._longest}; raise rollout.max_sequence_tokens to the longest context_tokens of a stage "
                     "or validation, or lower that"
                 )
+
+
+async def _taken_back(request: Any) -> None:
+    """End a request, and be there for its last word: the library fails when it tells an event loop that is gone."""
+    with suppress(Exception):
+        request.abort()
+        await asyncio.wait_for(request.aresult(), SECONDS_TO_ABORT)
 
 
 def _fixed(model_path: str | Path, longest: int, sequences: int) -> dict[str, Any]:

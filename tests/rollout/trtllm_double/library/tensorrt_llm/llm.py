@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from contextlib import suppress
 from functools import cache
 from itertools import count
 from typing import Any
@@ -134,6 +136,8 @@ class LLM:
             eos=self._tokenizer.eos_token_id,
             sampler=self._executor.engine.sampler,
         )
+        with suppress(RuntimeError):  # there is none where `generate` waits
+            request.loop = asyncio.get_running_loop()
         self._executor.engine.enqueue(request)
         return RequestOutput._of(next(self._numbers), None, list(prompt), request)
 

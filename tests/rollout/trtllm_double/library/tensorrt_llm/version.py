@@ -13,3 +13,4 @@ HAS_UPDATE_HOOKS = _AT >= 2  # begin, finalize and abort_update_weights of the l
 EXECUTOR_SLEEPS = _AT >= 2
 TORCH_SAMPLER_SEEDS = _AT >= 2  # before, one stream of seed 42 for all requests of a process
 HAS_SIMPLE_FORMAT = _AT >= 2
+IGNORES_STOP_IDS = _AT >= 2  # the server, where ignore_eos is true

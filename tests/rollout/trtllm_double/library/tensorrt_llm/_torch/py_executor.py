@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import threading
+from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -37,6 +38,7 @@ class Request:
     logprobs: list[Any] = field(default_factory=list)
     future: Future[CompletionOutput] = field(default_factory=Future)
     is_aborted: bool = False
+    loop: AbstractEventLoop | None = None  # that waits for it
 
 
 class PyExecutor:
@@ -65,6 +67,9 @@ class PyExecutor:
     def control_action(self) -> Iterator[None]:
         """Inside, all requests are done and the loop stands still. It can't be nested."""
         with self._changed:
+            if self.dies_of is not None:
+                virtual_memory.events.append("waits for ever")
+                raise RuntimeError("the library would wait for ever: its loop is dead")
             if self._wanted:
                 raise RuntimeError("control_action is not to be nested")
             self._wanted = True
@@ -109,6 +114,7 @@ class PyExecutor:
                 for request in [*self._active, *self._waiting]:
                     request.future.set_exception(error)
                 self._active, self._waiting = [], deque()
+                return
 
     def _take_up(self) -> bool:
         """Wait for something to do; False when nothing will come."""
@@ -178,6 +184,8 @@ class PyExecutor:
 
     def _finish(self, request: Request, reason: Any, stop_reason: int | None = None) -> None:
         self._active.remove(request)
+        if request.loop is not None and not request.loop.is_running():
+            self.dies_of = RuntimeError("EventLoopShutdownError: nobody is there to be told of a request's end")
         request.future.set_result(
             CompletionOutput(
                 0,
