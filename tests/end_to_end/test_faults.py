@@ -124,7 +124,8 @@ def test_a_run_that_goes_back_trains_the_steps_since_the_checkpoint_again_on_oth
 def test_an_engine_that_fails_is_made_anew_and_gives_the_same_and_one_that_fails_again_stops_a_run_that_is_saved(
     model: Path, problems: Path, tmp_path: Path
 ) -> None:
-    """The fourth time it is asked is step 2's: gate and validation come first. Verdicts of what is asked again count twice.
+    """The fourth time it is asked is step 2's: gate and validation come first. Verdicts of what is asked again count
+    twice.
 
     One run is helped by a new engine, one stops and is started again; neither may differ from the other.
     """
