@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.processes]
 ENVIRONMENT = {**environment_of_double(), "SLURM_JOB_END_TIME": "4000000000", "PMIX_RANK": "0"}
 ENGINE = ("rollout=tensorrt_llm", "rollout.dtype=fp32", "rollout.max_sequence_tokens=256", "gate.every_steps=2")
 CORRECTED = "loss.sampler_correction={name: token_tis}"
+# More is asked for than is missing, little of it at once: what is under way when a step has its groups is taken back.
+ABORTING = ("sampling.oversample=2", "rollout.max_batch_sequences=2")
 
 
 def arguments(model: Path, problems: Path, run_dir: Path) -> list[str]:
-    return settings(model, problems, run_dir, *ENGINE, CORRECTED, "megatron.tensor_parallel_size=2", steps=4)
+    return settings(model, problems, run_dir, *ENGINE, CORRECTED, *ABORTING, "megatron.tensor_parallel_size=2", steps=4)
 
 
 def figures(run_dir: Path) -> list[dict[str, Any]]:
@@ -47,6 +50,8 @@ def test_a_whole_recipe_runs_and_the_engine_stays_the_trainers_policy(unbroken: 
     assert [record["step"] for record in steps] == [1, 2, 3, 4]
     assert all(record["policy/sampler_multiplicative_error"] < 1.0001 for record in steps)
     assert all(record["policy/correction_weight"] == pytest.approx(1, abs=1e-3) for record in steps)
+    with (unbroken / "metrics.jsonl").open() as lines:
+        assert sum(json.loads(line).get("time/aborted_completions", 0) for line in lines) > 0
     assert any("rollout/gate_multiplicative_error" in record for record in steps)
     assert len(records(unbroken, "validation")) >= 2
     assert (unbroken / "export" / "config.json").is_file()
