@@ -80,13 +80,13 @@ def test_hundreds_of_programs_leave_no_process_no_descriptor_and_no_file(open_sa
     with open_sandbox(layers) as sandbox:
         (ran,) = sandbox.run(Program("import os\nprint(os.environ['TMPDIR'])"), [""], budget_seconds=20)
         folder = Path(ran.output.decode().strip())
-        held, launcher_and_zygote = descriptors(), len(processes) + 2
+        held = descriptors()
         for source in ("print(1)", "1 / 0", "def f(:", "while True: pass", "open('left', 'w').write('x')") * 50:
             budget_seconds = 0.02 if "while" in source else 20
             list(sandbox.run(Program(source), [""], budget_seconds=budget_seconds))
-        assert wait_until(lambda: len(descendants(os.getpid())) == launcher_and_zygote)
+        assert wait_until(lambda: len(descendants(os.getpid()) - processes) == 2)  # launcher and zygote
         assert descriptors() == held
-    assert descendants(os.getpid()) == processes
+    assert descendants(os.getpid()) <= processes  # one of another test may have ended meanwhile
     assert descriptors() == before
     if layers == "landlock and seccomp":
         assert folder.name == "tmp" and not folder.parent.exists()
@@ -155,4 +155,4 @@ def test_it_closes_although_a_fork_of_ours_holds_its_lines_open(host):
     assert time.monotonic() - begun < 4
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    assert descendants(os.getpid()) == before
+    assert descendants(os.getpid()) <= before
