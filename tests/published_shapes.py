@@ -39,3 +39,16 @@ def folder_with(config: dict[str, Any], path: Path) -> Path:
     path.mkdir(parents=True)
     (path / "config.json").write_text(json.dumps(config))
     return path
+
+
+# Nobody's: small enough to count by hand.
+BY_HAND = {
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 4,
+    "intermediate_size": 6,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "vocab_size": 10,
+    "max_position_embeddings": 64,
+}

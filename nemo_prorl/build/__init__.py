@@ -127,7 +127,8 @@ def training(config: ProRLConfig, run: Run) -> Iterator[ProRLTrainer]:
                 stop_reason=control.stop_reason,
                 examples_per_set=config.telemetry.samples_per_validation_set,
             )
-        guard = EngineGuard(actor, [mixture, collector], config.run.engine_renewals)
+        # The collector is no cursor: its surplus changes only once a step has all its groups.
+        guard = EngineGuard(actor, [mixture], config.run.engine_renewals)
         yield ProRLTrainer(
             actor=actor,
             updates=UpdateGuard(optimizer, config.bad_updates),

@@ -10,22 +10,10 @@ from nemo_prorl.megatron.memory import EngineMemory, MemoryEstimate
 from nemo_prorl.weights.architecture import Architecture
 from tests.megatron import memory_scenarios
 from tests.processes import run_ranks
-from tests.published_shapes import QWEN_1_5B
+from tests.published_shapes import BY_HAND, QWEN_1_5B
 from tests.tiny_models import tiny_hf_folder
 
-TINY = Architecture.from_hf_config(
-    {
-        "architectures": ["LlamaForCausalLM"],
-        "hidden_size": 4,
-        "intermediate_size": 6,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "vocab_size": 10,
-        "max_position_embeddings": 64,
-    },
-    "here",
-)
+TINY = Architecture.from_hf_config(BY_HAND, "here")
 # Embeddings 2 x 12 x 4 (padded from 10) = 96, final norm 4, two layers of 128: q 16, k 8, v 8, o 16, MLP 72, norms 8.
 COUNT = 356
 

@@ -8,18 +8,8 @@ from nemo_prorl.weights.architecture import Architecture
 from nemo_prorl.weights.estimate import rank_parameter_count, training_cost, training_operations, utilization
 from nemo_prorl.weights.families import weight_map
 from nemo_prorl.weights.hf_folder import TensorReader
+from tests.published_shapes import BY_HAND as TINY
 from tests.published_shapes import QWEN_1_5B
-
-TINY = {
-    "architectures": ["LlamaForCausalLM"],
-    "hidden_size": 4,
-    "intermediate_size": 6,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "vocab_size": 10,
-    "max_position_embeddings": 64,
-}
 
 
 def test_a_plan_is_made_without_loading_torch():
