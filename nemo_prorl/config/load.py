@@ -105,7 +105,7 @@ def _resolved(stated: dict[str, Any], schema: type[Schema], problems: Problems[S
             break
         except InterpolationResolutionError as error:
             problems.add(str(error.full_key), _in_brief(error))
-            OmegaConf.update(config, str(error.full_key), MISSING)
+            error.parent_node[error.key] = MISSING  # not by its path: names may have dots in them
     # Only what was stated is validated: a default that a file didn't touch is the field's own.
     resolved: dict[str, Any] = _only(_container(config, resolve=True), stated)
     return resolved

@@ -6,7 +6,7 @@ overrides of values are handed to Hydra as "set, whether it is stated or not", a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -103,7 +103,7 @@ def _sort_in(understood: Overrides, raw: str, override: Override, options: Optio
         else:
             understood.groups.append(raw)
     elif override.is_delete():
-        understood.values.append(Value(raw, (key,), adds=True))  # Hydra knows whether it is there
+        understood.values.append(Value(raw, tuple(key.split(".")), adds=True))  # Hydra knows whether it is there
     else:
         adds = override.is_add() or override.is_force_add()
         understood.values.append(Value("++" + raw.lstrip("+"), tuple(key.split(".")), adds))
@@ -116,12 +116,11 @@ def _group_problem(group: str, value: Any, names: Sequence[str]) -> str | None:
     return None
 
 
-def _search_path(overrides: Any) -> list[Path]:
-    folders = []
+def _search_path(overrides: Iterable[Override]) -> list[Path]:
+    folders: list[Path] = []
     for override in overrides:
-        if override.key_or_group == SEARCH_PATH:
-            value = override.value()
-            folders += [Path(str(folder).removeprefix("file://")) for folder in value if isinstance(value, list)]
+        if override.key_or_group == SEARCH_PATH and isinstance(value := override.value(), list):
+            folders += [Path(str(folder).removeprefix("file://")) for folder in value]
     return folders
 
 

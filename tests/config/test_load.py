@@ -100,6 +100,11 @@ def test_choices_that_cannot_be_made_are_listed_with_other_certain_mistakes():
     ]
 
 
+def test_an_entry_that_is_taken_away_is_no_unknown_key():
+    (found,) = problems("train", "oops", "~data.sources.logic", MODEL)
+    assert found.startswith("'oops' can't be read")
+
+
 def test_one_run_takes_one_value():
     (found,) = problems("train", "optimizer.lr=1e-6,1e-5", MODEL)
     assert found.startswith("'optimizer.lr=1e-6,1e-5' gives several values to optimizer.lr; one run has one")
@@ -115,6 +120,7 @@ def test_a_setting_of_hydra_itself_has_no_effect_and_is_refused():
     [
         ("sft=jsonl", "it doesn't choose from conf/sft"),
         ("~optimizer.momentum", "Could not delete from config. 'optimizer.momentum' does not exist"),
+        ("hydra.searchpath=null", "hydra.searchpath"),
     ],
 )
 def test_what_hydra_refuses_is_a_config_error_too(override, message):
@@ -171,6 +177,13 @@ def test_a_yaml_file_that_is_none_is_a_config_error(tmp_path):
     (tmp_path / "loss" / "mine.yaml").write_text("objective: [1\n")
     with pytest.raises(ConfigError, match="can't be composed"):
         load_config("train", [f"hydra.searchpath=[{tmp_path}]", "loss=mine", MODEL])
+
+
+def test_a_reference_to_nothing_is_named_where_it_stands_also_below_a_name_with_dots(tmp_path):
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "mine.yaml").write_text("v1.5: {name: jsonl, path: '${oc.env:NO_SUCH_VARIABLE}'}\n")
+    (found,) = problems("evaluate", f"hydra.searchpath=[{tmp_path}]", "benchmarks=mine", MODEL)
+    assert found.startswith("benchmarks.v1.5.path: ") and "'NO_SUCH_VARIABLE' not found" in found
 
 
 def test_a_value_may_hold_what_the_grammar_uses_when_it_is_quoted():
