@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from nemo_prorl.config.closed import Fixed
 
 
-class Choice(BaseModel):
+class Choice(Fixed):
     """A plug-in by name, or by your own "module:attribute"; the other keys are its knobs, checked against itself."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow")
 
     name: str = Field(min_length=1)
 

@@ -1,4 +1,4 @@
-"""What every group of settings is: closed, and fixed from birth."""
+"""What every group of settings is: fixed from birth, and closed unless its keys are a plug-in's knobs."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any, get_args
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 
-class Closed(BaseModel):
-    """Unknown keys are refused and a value can't be changed after birth."""
+class Fixed(BaseModel):
+    """A value can't be changed after birth, and a number is a finite one."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
@@ -20,3 +20,9 @@ class Closed(BaseModel):
         if isinstance(value, bool) and {int, float} & {annotation, *get_args(annotation)}:
             raise ValueError(f"should be a number; found {str(value).lower()}")
         return value
+
+
+class Closed(Fixed):
+    """Unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid")

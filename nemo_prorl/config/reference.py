@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from nemo_prorl.config.choice import Choice
-from nemo_prorl.config.closed import Closed
+from nemo_prorl.config.closed import Closed, Fixed
 
 # How a key is written that the user makes up: recipe.stages.<stage>.steps.
 NAMES = {
@@ -147,7 +147,7 @@ def _group(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
 def _meaning(schema: type[BaseModel]) -> str:
     """The first paragraph of the class's docstring, or of the one it specialises."""
     for one in schema.__mro__:
-        if one in (Closed, Choice, BaseModel):
+        if one in (Closed, Choice, Fixed):
             break
         if text := vars(one).get("__doc__"):
             return " ".join(inspect.cleandoc(text).partition("\n\n")[0].split())

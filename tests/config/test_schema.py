@@ -27,6 +27,7 @@ from nemo_prorl.config.stage import ResetConfig, StageConfig
         (AvoidConfig, {"solved_at": 0.5, "hopeless_at": 0.5}),
         (AvoidConfig, {"revisit_probability": 0.0}),
         (TrainingSourceConfig, {"name": "jsonl", "max_epochs": 0}),
+        (TrainingSourceConfig, {"name": "jsonl", "weight": True}),
     ],
 )
 def test_a_value_that_cannot_be_meant_is_refused(model, values):
