@@ -120,6 +120,15 @@ def test_a_draw_far_larger_than_its_source_looks_at_few_rows_in_vain(list_source
     assert mixture.metrics()["data/epochs/a/math"] <= 35
 
 
+def test_a_source_with_few_usable_rows_repeats_them_too(list_source, tokenizer):
+    """One row of ten may be drawn: it is found, and repeated when 20 rows, its two epochs, were looked at in vain."""
+    exclude = {question_key(question) for question in SUMS[1:]}
+    mixture = Mixture({"a": (list_source(SUMS), 1.0)}, tokenizer, **SETTINGS, exclude=exclude)
+    assert uids(mixture.draw(3)) == ["sums-0"] * 3
+    assert mixture.metrics()["data/repeated_prompts"] == 2
+    assert mixture.metrics()["data/epochs/a/math"] <= 7
+
+
 def test_held_out_questions_are_never_drawn_however_they_are_spaced(list_source, tokenizer):
     asked = held_out({"v": list_source(["  1 +  1? ", "2 + 2?"])}, tokenizer, problems_per_task=5, max_prompt_tokens=99)
     mixture = Mixture({"a": (list_source(SUMS), 1.0)}, tokenizer, **SETTINGS, exclude=question_keys(asked))

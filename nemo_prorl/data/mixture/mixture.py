@@ -175,24 +175,27 @@ class Mixture:
 
         None when it has come to the end of its last epoch.
         """
-        unusable = repeats = 0
-        repeats_allowed = min(REPEATS_IN_A_ROW, stream.patience)
+        in_vain = repeats = 0
         for prepared in self._worth_a_look(stream, blend):
+            if prepared is None:  # passed over, but it will be drawn again
+                in_vain = 0
+                continue
             prompt = self._usable(prepared)
-            if prompt is None:
-                unusable += 1
-            elif prompt.uid not in taken:
+            if prompt is not None and prompt.uid not in taken:
                 return prompt
-            elif stream.name in exhausted or (repeats := repeats + 1) >= repeats_allowed:
-                exhausted.add(stream.name)
-                self._counts["repeated"] += 1
-                return prompt
-            if unusable >= stream.patience:
-                raise self._nothing_left(stream, unusable)
+            in_vain += 1
+            if prompt is not None:
+                repeats += 1
+                if stream.name in exhausted or repeats >= REPEATS_IN_A_ROW or in_vain >= stream.patience:
+                    exhausted.add(stream.name)
+                    self._counts["repeated"] += 1
+                    return prompt
+            elif not repeats and in_vain >= stream.patience:
+                raise self._nothing_left(stream, in_vain)
         return None
 
-    def _worth_a_look(self, stream: Stream, blend: Blend) -> Iterator[Prepared]:
-        """The stream's rows from here on, without those that their pass rates speak against."""
+    def _worth_a_look(self, stream: Stream, blend: Blend) -> Iterator[Prepared | None]:
+        """The stream's rows from here on; None for one that its pass rate speaks against."""
         avoided = 0
         while not stream.is_over:
             position, stream.position = stream.position, stream.position + 1
@@ -205,6 +208,7 @@ class Mixture:
                 stream.remember_uid(place, digest)
             if avoided < AVOIDED_IN_A_ROW and self._is_avoided(stream, position, digest, blend):
                 avoided += 1
+                yield None
                 continue
             avoided = 0
             yield prepared or self.ahead.take(stream, position, place)

@@ -8,6 +8,7 @@ import pytest
 from nemo_prorl.data.blend import Blend
 from nemo_prorl.data.mixture import Avoidance, Mixture
 from nemo_prorl.data.mixture.difficulty import Observed, PassRates
+from nemo_prorl.data.sources.base import question_key
 from nemo_prorl.data.sources.lines import uid_digest
 from nemo_prorl.errors import CheckpointError
 
@@ -125,6 +126,17 @@ def test_a_stage_draws_from_its_band_of_pass_rates(list_source, tokenizer):
     drawn = {mixture.draw(1, Blend(pass_rates=(0.25, 0.5)))[0].uid for _ in range(40)}
     assert drawn == {f"sums-{i}" for i in range(5, 10)}  # 5/19 = 0.26 to 9/19 = 0.47
     assert len({mixture.draw(1)[0].uid for _ in range(40)}) == 20
+
+
+def test_a_source_whose_only_usable_row_is_solved_is_not_taken_for_one_without(list_source, tokenizer):
+    """19 of 20 rows are held out: two epochs of them go by more than once before the last one is drawn again."""
+    rule = Avoidance(solved_at=1.0, min_samples=4, revisit_probability=0.02)
+    exclude = {question_key(question) for question in SUMS[1:]}
+    sources = {"a": (list_source(SUMS), 1.0)}
+    mixture = Mixture(sources, tokenizer, seed=3, max_prompt_tokens=200, avoidance=rule, exclude=exclude)
+    mixture.observe([("sums-0", (1.0,) * 4)])
+    assert mixture.draw(1)[0].uid == "sums-0"
+    assert mixture.metrics()["data/solved_prompts"] > 4
 
 
 def test_when_all_are_to_be_avoided_one_is_drawn_after_all(list_source, tokenizer):
