@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from nemo_prorl.data.prompt import Row
@@ -52,22 +51,9 @@ class Rejection:
         return cls(reason.strip(), detail.strip())
 
 
-@dataclass
-class Sieve:
-    """Passes one after the other; what they left out stands in `rejected`, by pass and reason."""
-
-    passes: Sequence[Pass]
-    rejected: Counter[tuple[str, str]] = field(default_factory=Counter)
-
-    def judge(self, row: Row) -> tuple[Pass, Rejection] | None:
-        """The first pass that rejects the row and why, or None: it is kept."""
-        for one in self.passes:
-            if (text := one.judge(row)) is not None:
-                rejection = Rejection.read(text)
-                self.rejected[one.name, rejection.reason] += 1
-                return one, rejection
-        return None
-
-    def sift(self, rows: Iterable[Row]) -> Iterator[Row]:
-        """The rows that all passes keep."""
-        return (row for row in rows if self.judge(row) is None)
+def first_rejection(row: Row, passes: Sequence[Pass]) -> tuple[Pass, Rejection] | None:
+    """The first of the passes, one after the other, that rejects the row, and why; None: it is kept."""
+    for one in passes:
+        if (text := one.judge(row)) is not None:
+            return one, Rejection.read(text)
+    return None

@@ -34,7 +34,7 @@ from nemo_prorl.data.prepare.files import (
     write_lines,
 )
 from nemo_prorl.data.prepare.manifest import MANIFEST, Manifest, changes
-from nemo_prorl.data.prepare.passes import LooksAhead, Pass, Sieve
+from nemo_prorl.data.prepare.passes import LooksAhead, Pass, first_rejection
 from nemo_prorl.data.prompt import Row
 from nemo_prorl.data.sources.base import digest
 from nemo_prorl.errors import DataError
@@ -173,7 +173,7 @@ def _sift(name: str, passes: Sequence[Pass], work: Path) -> Path:
             log.info("%s", what)
             if isinstance(step[0], LooksAhead):
                 step[0].prepare(_told(read_rows(rows), f"{what}, looking ahead"))
-            _sift_once(_told(read_rows(rows), what), Sieve(step), kept, rejected)
+            _sift_once(_told(read_rows(rows), what), step, kept, rejected)
         rows = kept
     return rows
 
@@ -195,10 +195,10 @@ def _steps(passes: Sequence[Pass]) -> Iterator[list[Pass]]:
         yield list(group)
 
 
-def _sift_once(rows: Iterable[Row], sieve: Sieve, kept: Path, rejected: Path) -> None:
+def _sift_once(rows: Iterable[Row], passes: Sequence[Pass], kept: Path, rejected: Path) -> None:
     with whole(kept) as keep, whole(rejected) as reject:  # closed in the opposite order: `kept` is there last
         for row in rows:
-            if (verdict := sieve.judge(row)) is None:
+            if (verdict := first_rejection(row, passes)) is None:
                 keep.write(as_line(row, evidence=True))
             else:
                 one, rejection = verdict
