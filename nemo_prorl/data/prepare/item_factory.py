@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
@@ -17,6 +18,8 @@ from typing import Any
 
 import nemo_prorl
 from nemo_prorl.errors import DataError
+
+SECONDS_AN_ITEM = 60.0  # a process that takes longer on average is stuck: the slowest tasks take less than one
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class ItemFactory:
         """Do the jobs; `done` is told of each as it is done.
 
         Raises:
-            DataError: a process died, or a data set can't be made at all.
+            DataError: a process died, or took too long, or a data set can't be made at all.
         """
         waiting: SimpleQueue[Job] = SimpleQueue()
         for job in jobs:
@@ -119,18 +122,28 @@ class _Worker:
     def do(self, job: Job) -> None:
         """
         Raises:
-            DataError: the process died, or couldn't.
+            DataError: the process died, took too long, or couldn't.
         """
         assert self._process.stdin is not None and self._process.stdout is not None
-        line = ""
+        order, line = json.dumps(asdict(job)) + "\n", ""
+        seconds, begun = job.count * SECONDS_AN_ITEM, time.monotonic()
+        deadline = threading.Timer(seconds, self._process.kill)
+        deadline.start()
         with suppress(OSError, ValueError):  # it is gone
-            self._process.stdin.write(json.dumps(asdict(job)) + "\n")
+            self._process.stdin.write(order)
             self._process.stdin.flush()
             line = self._process.stdout.readline()
+        deadline.cancel()
         if not line:
+            items = f"items {job.start} to {job.start + job.count - 1} of {job.dataset!r}"
+            if time.monotonic() - begun >= seconds:
+                raise DataError(
+                    f"{items} with {job.settings} aren't made after {seconds:g} seconds; give the task other settings, "
+                    "or leave it out"
+                )
             raise DataError(
-                f"the process that makes items {job.start} to {job.start + job.count - 1} of {job.dataset!r} has died "
-                "(out of memory?); start the same command again: it goes on from what is there"
+                f"the process that makes {items} has died (out of memory?); start the same command again: it goes on "
+                "from what is there"
             )
         if "error" in (answer := json.loads(line)):
             raise DataError(f"reasoning-gym can't make {job.dataset!r} with {job.settings}:\n{answer['error']}")

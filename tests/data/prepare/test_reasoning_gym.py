@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from nemo_prorl.data.prepare import reasoning_gym
+from nemo_prorl.data.prepare import item_factory, reasoning_gym
 from nemo_prorl.data.prepare.item_factory import ItemFactory, Job
 from nemo_prorl.data.prepare.item_worker import make_item
 from nemo_prorl.data.prepare.pipeline import Source, prepare
@@ -124,6 +124,16 @@ def test_an_item_is_the_same_after_whatever_was_made_before():
         make_item("pool_matrix", "{}", 1, item)
     assert make_item("list_functions", "{}", 0, 7) == alone
     assert "question" in json.loads(alone)
+
+
+def test_a_task_that_takes_for_ever_is_an_error_that_names_it(tmp_path, monkeypatch):
+    """An eighth of a second isn't even enough for the process to start."""
+    monkeypatch.setattr(item_factory, "SECONDS_AN_ITEM", 0.0625)
+    with (
+        ItemFactory(1) as factory,
+        pytest.raises(DataError, match=r"items 4 to 5 of 'lcm' with {} aren't made after 0\.125 seconds"),
+    ):
+        factory.make([Job("lcm", {}, 0, 4, 2, str(tmp_path / "x"))], lambda job: None)
 
 
 def test_a_task_that_cannot_be_made_is_an_error_that_names_it(tmp_path):
