@@ -66,5 +66,7 @@ def _reply(answer: Any) -> Reply:
         raise UnreadableError("an answer that is no chat completion") from None
     if not isinstance(text, str):
         raise UnreadableError("an answer without text")
-    usage = answer.get("usage") or {}
-    return Reply(text, *(int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")))
+    text = text.encode(errors="replace").decode()  # JSON may hold half a pair of surrogates, a file in UTF-8 can't
+    usage = answer.get("usage")
+    counts = [usage.get(f"{kind}_tokens") if isinstance(usage, Mapping) else None for kind in ("prompt", "completion")]
+    return Reply(text, *(count if isinstance(count, int) else 0 for count in counts))

@@ -127,6 +127,18 @@ def test_a_verdict_that_stays_malformed_rejects_the_row_and_is_not_paid_for_agai
     assert len(server.asked) == 3
 
 
+def test_an_answer_with_half_a_character_and_a_bill_that_is_none_is_taken(judge_at):
+    """What JSON may hold and UTF-8 may not: the cache keeps the answer with a question mark in its place."""
+    message = r'{"content": "Both \ud83d say 3.\nVERDICT: SAME"}'
+    body = f'{{"choices": [{{"message": {message}}}], "usage": ["none"]}}'
+    with judge_server(lambda problem, asked: Say(body=body.encode())) as server:
+        judge = judge_at(server.url)
+        assert judged(judge, "a") == {"a": None}
+        assert judged(judge_at(server.url), "a") == {"a": None}
+    assert server.asked == ["a"]
+    assert (judge.bill.asked, judge.bill.input_tokens) == (1, 0)
+
+
 def test_a_question_that_the_server_refuses_rejects_its_row_alone(judge_at):
     def script(problem, asked):
         return Say(status=400, body=b'{"error": "content filter"}') if problem == "bad" else Say(SAME)
