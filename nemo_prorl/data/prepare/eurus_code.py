@@ -70,8 +70,8 @@ class EurusCode:
 def read_tests(ground_truth: Any, max_bytes: int) -> dict[str, Any] | Rejection:
     """{"inputs", "outputs"} and, of a function, {"fn_name"}: what the JSON text says, or why it can't be used."""
     if isinstance(ground_truth, str):
-        if len(ground_truth) > max_bytes:
-            return Rejection("tests too large", f"{len(ground_truth):,} characters")
+        if (size := len(ground_truth.encode(errors="replace"))) > max_bytes:
+            return Rejection("tests too large", f"{size:,} bytes")
         try:
             ground_truth = json.loads(ground_truth)
         except (ValueError, RecursionError) as error:

@@ -93,6 +93,13 @@ def test_tests_that_are_too_large_are_left_out_by_name():
     truth = json.dumps({"inputs": ["1" * 100], "outputs": ["2"]})
     record = {"ability": "code", "prompt": [{"role": "user", "content": "?"}], "reward_model": {"ground_truth": truth}}
     assert EurusCode(max_test_bytes=100).convert(record).reason == "tests too large"
+
+
+def test_tests_are_measured_in_bytes():
+    truth = '{"inputs": ["' + 40 * "ä" + '"], "outputs": ["2"]}'  # 74 characters
+    record = {"ability": "code", "prompt": [{"role": "user", "content": "?"}], "reward_model": {"ground_truth": truth}}
+    assert EurusCode(max_test_bytes=113).convert(record).detail == "114 bytes"
+    assert EurusCode(max_test_bytes=114).convert(record).reference["inputs"] == [40 * "ä"]
     assert isinstance(EurusCode().convert(record), Row)
 
 
