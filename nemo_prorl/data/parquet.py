@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -31,13 +30,15 @@ SCHEMA = pyarrow.schema(
 
 
 def write_parquet(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Rows, as JSONL has them, as a file that appears whole or not at all. The same rows give the same bytes."""
-    partial = path.with_name(f"{path.name}.partial")
+    """Rows, as JSONL has them, as a file that appears whole or not at all. The same rows give the same bytes.
+
+    Raises:
+        OSError: the system refuses.
+    """
     left = iter(rows)
-    with pyarrow.parquet.ParquetWriter(partial, SCHEMA, compression="zstd") as writer:
+    with kept_whole(path) as file, pyarrow.parquet.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
         while group := [_packed(row) for row in islice(left, ROWS_PER_GROUP)]:
             writer.write_table(pyarrow.Table.from_pylist(group, SCHEMA))
-    os.replace(partial, path)
 
 
 Kind = Literal["text", "integer", "number", "tokens"]

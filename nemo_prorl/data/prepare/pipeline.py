@@ -32,6 +32,7 @@ from nemo_prorl.data.prepare.files import (
     whole,
     write_json,
     write_lines,
+    writing,
 )
 from nemo_prorl.data.prepare.manifest import MANIFEST, Manifest, changes
 from nemo_prorl.data.prepare.passes import LooksAhead, Pass, first_rejection
@@ -114,6 +115,9 @@ def prepare(source: Source, passes: Sequence[Pass], folder: Path, *, form: Forma
         findings=findings_of(work),
     )
     manifest.write(folder / MANIFEST.format(source.name))
+    if done is not None:
+        for name in done.files.keys() - manifest.files.keys():  # in another form, say: nobody should train on it
+            (folder / Path(name).name).unlink(missing_ok=True)
     shutil.rmtree(work)
     return manifest
 
@@ -223,7 +227,8 @@ def _write(source: Source, kept: Path, folder: Path, form: Format) -> dict[str, 
         wanted = set(drawn)
         rows = (row for row in read_rows(kept) if _split_of(row) == split and row.uid in wanted)
         if form == "parquet":
-            write_parquet(path, map(as_object, rows))
+            with writing(path):
+                write_parquet(path, map(as_object, rows))
         else:
             write_lines(path, map(as_line, rows))
         written[path.name] = len(drawn)

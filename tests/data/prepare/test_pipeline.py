@@ -156,6 +156,12 @@ def test_the_same_again_is_nothing_to_do_and_other_settings_are_refused_by_name(
     assert prepare(source(Numbers(10)), [], tmp_path, form="jsonl", replace=True).records == 10
 
 
+def test_what_is_prepared_anew_in_another_form_leaves_no_file_of_the_former(tmp_path):
+    prepare(source(Numbers(20)), [], tmp_path, form="jsonl")
+    prepare(source(Numbers(10)), [], tmp_path, form="parquet", replace=True)
+    assert set(files_in(tmp_path)) == {"sums.parquet", "sums.rejected.jsonl", "sums.manifest.json"}
+
+
 def test_what_was_begun_with_other_settings_is_refused_too(tmp_path):
     with pytest.raises(DataError, match="the line is dead"):
         prepare(source(Numbers(20, 5)), [], tmp_path, form="jsonl")
@@ -208,6 +214,14 @@ def test_a_uid_is_the_questions_own_whatever_instruction_follows():
         for instruction in ("Box it.", None)
     )
     assert with_instruction.uid == without.uid == f"s-{question_key('1+1?')}"
+
+
+def test_a_table_that_can_not_be_written_is_told_like_any_other_file(tmp_path):
+    (tmp_path / "sums.parquet").mkdir()
+    (tmp_path / "sums.parquet" / "taken").touch()
+    with pytest.raises(DataError, match=r"sums\.parquet can't be written: .*start the same command again"):
+        prepare(source(Numbers(4)), [], tmp_path, form="parquet")
+    assert not [name for name in files_in(tmp_path) if "parquet" in name]
 
 
 def test_a_disk_that_refuses_is_told(tmp_path):
