@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 from nemo_prorl.data.boxed import last_boxed
 from nemo_prorl.data.prepare.base import Record, shown, text_of
 from nemo_prorl.data.prepare.eurus_code import EurusCode
+from nemo_prorl.data.prepare.llama_nemotron_if import read_instructions
 from nemo_prorl.data.prepare.passes import Rejection
-from nemo_prorl.data.sources.base import Message
 
 
 @dataclass(frozen=True)
@@ -129,25 +128,13 @@ def livecodebench(record: Record) -> Question | Rejection | None:
 
 def ifeval(record: Record) -> Question | Rejection | None:
     """IFEval: from Parquet every instruction's arguments have all keys there are, most of them null."""
-    prompt, ids, given = text_of(record, "prompt"), record.get("instruction_id_list"), record.get("kwargs")
-    if prompt is None or not isinstance(ids, list) or not ids:
+    prompt, instructions = text_of(record, "prompt"), read_instructions(record)
+    if prompt is None:
         return Rejection("no question", shown(record.get("prompt")))
-    given = json.loads(given) if isinstance(given, str) else given
-    if not isinstance(given, list) or len(given) != len(ids):
-        return Rejection("no arguments", shown(given))
-    arguments = [{key: value for key, value in (one or {}).items() if value is not None} for one in given]
-    reference = {"instruction_id_list": ids, "kwargs": arguments, "prompt": record["prompt"]}
-    return Question(prompt, reference, _kept(record, ("key",)), is_complete=True)
+    if isinstance(instructions, Rejection):
+        return instructions
+    return Question(prompt, {**instructions, "prompt": record["prompt"]}, _kept(record, ("key",)), is_complete=True)
 
 
 def _kept(record: Record, fields: tuple[str, ...]) -> dict[str, Any]:
     return {name: record[name] for name in fields if record.get(name) not in (None, "")}
-
-
-def messages_of(question: Question, instruction: str | None, system_prompt: str | None) -> tuple[Message, ...]:
-    """The question as it is asked: with the instruction, unless it says itself how to answer."""
-    content = question.text
-    if instruction and not question.is_complete:
-        content += f"\n\n{instruction}"
-    user: Message = {"role": "user", "content": content}
-    return ({"role": "system", "content": system_prompt}, user) if system_prompt else (user,)

@@ -14,7 +14,6 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from nemo_prorl.data.benchmarks.generated import made_rows
-from nemo_prorl.data.benchmarks.readers import messages_of
 from nemo_prorl.data.benchmarks.sets import EVALUATION_SETS, GeneratedSet, PublishedSet
 from nemo_prorl.data.kept import cache_folder, kept_whole
 from nemo_prorl.data.prepare.base import Card
@@ -22,7 +21,7 @@ from nemo_prorl.data.prepare.files import as_line
 from nemo_prorl.data.prepare.passes import Rejection
 from nemo_prorl.data.prepare.published import PublishedRecords, from_folder, from_hub
 from nemo_prorl.data.prompt import Row
-from nemo_prorl.data.sources.base import digest, question_key
+from nemo_prorl.data.sources.base import as_messages, digest, question_key
 from nemo_prorl.data.sources.jsonl import JsonlSource
 from nemo_prorl.errors import ConfigError, DataError
 
@@ -86,27 +85,6 @@ class EvaluationSource(JsonlSource):
         super().__init__(name, path=str(kept))
 
 
-def evaluation_problems(
-    sets: Iterable[str] = tuple(EVALUATION_SETS), *, folder: str | None = None, cache: str | None = None
-) -> Iterator[tuple[str, Row]]:
-    """The problems of several sets, each with its set's name: what training data must not contain.
-
-    `folder` has downloaded files of each published set in a folder called as the set, or as its name on the hub; of a
-    set that isn't there, and without `folder`, the hub is asked.
-    """
-    for name in sets:
-        source = EvaluationSource(name, set=name, folder=_folder_in(folder, name), instruction=None, cache=cache)
-        yield from ((name, source.row(number)) for number in range(source.size))
-
-
-def _folder_in(folder: str | None, name: str) -> str | None:
-    chosen = _chosen(name, "set")
-    if folder is None or isinstance(chosen, GeneratedSet):
-        return None
-    there = [path for path in (Path(folder) / name, Path(folder) / chosen.hub) if path.is_dir()]
-    return str(there[0]) if there else None
-
-
 def _chosen(name: str, setting: str) -> PublishedSet | GeneratedSet:
     if name not in EVALUATION_SETS:
         nearest = get_close_matches(name, EVALUATION_SETS, n=1)
@@ -144,7 +122,9 @@ def _published(name: str, chosen: PublishedSet, records: PublishedRecords, look:
                 domain=chosen.domain,
                 task=name,
                 source=name,
-                messages=messages_of(question, look["instruction"], look["system_prompt"]),
+                messages=as_messages(
+                    question.text, None if question.is_complete else look["instruction"], look["system_prompt"]
+                ),
                 verifier=chosen.domain,
                 reference=question.reference,
                 metadata=question.metadata,

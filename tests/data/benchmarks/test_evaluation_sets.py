@@ -8,7 +8,7 @@ import datasets
 import pytest
 
 from nemo_prorl.data.benchmarks.sets import EVALUATION_SETS, GENERATED, PUBLISHED
-from nemo_prorl.data.benchmarks.source import EvaluationSource, evaluation_problems
+from nemo_prorl.data.benchmarks.source import EvaluationSource
 from nemo_prorl.data.mixture import held_out
 from nemo_prorl.data.quality.answers import right_response
 from nemo_prorl.data.quality.contamination import Contamination
@@ -164,19 +164,11 @@ def test_a_config_makes_held_out_problems_of_it(opened, tokenizer, tmp_path):
     assert [prompt.task for prompt in prompts] == ["aime_2024"] * 2
 
 
-def test_the_problems_of_all_sets_are_what_training_must_not_contain(tmp_path):
-    downloaded = tmp_path / "downloaded"
-    downloaded.mkdir()
-    for name in ("aime_2024", "humaneval_plus"):
-        (downloaded / name).symlink_to(folder_of(name))
-    (downloaded / "PRIME-RL").mkdir()
-    (downloaded / "PRIME-RL" / "Eurus-2-RL-Data").symlink_to(FIXTURES / "prime")
-    sets = ("aime_2024", "humaneval_plus", "taco", "apps")
-    problems = list(evaluation_problems(sets, folder=str(downloaded), cache=str(tmp_path / "cache")))
-    assert [name for name, _ in problems] == ["aime_2024", "aime_2024", "humaneval_plus", "taco", "apps"]
+def test_what_a_set_asks_is_known_again_in_training_data(opened):
+    problems = [(name, row) for name in ("aime_2024", "humaneval_plus", "taco") for row in rows(opened(name))]
     contamination = Contamination(problems)
     asked = problems[0][1]
-    leaked = replace(asked, messages=({"role": "user", "content": f"{asked.messages[0]['content']}\n\n{BOXED}"},))
+    leaked = replace(asked, messages=({"role": "user", "content": asked.messages[0]["content"].upper()},))
     assert f"of {asked.uid} of aime_2024" in contamination.judge(leaked)
 
 
