@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 READING = 1  # raised when records are read otherwise, so that no file of an older reading is taken
 AS_THE_SET_SAYS = "as the set says"
 
+Date = Annotated[str, Field(pattern=r"^(\d{4}-\d{2}-\d{2})?$")]  # "": none
+
 
 class EvaluationSource(JsonlSource):
     """An evaluation set by its name among `sets.EVALUATION_SETS`, for `data.held_out`.
@@ -43,7 +45,7 @@ class EvaluationSource(JsonlSource):
     `instruction` that follows every question, `system_prompt` that comes before it; `processes` that make problems.
 
     Raises:
-        ConfigError: there is no set of that name.
+        ConfigError: there is no set of that name, or one that is made here is to be read from somewhere.
         DataError: the set can't be read, or none of its records is a problem.
     """
 
@@ -56,8 +58,8 @@ class EvaluationSource(JsonlSource):
         revision: str | None = None,
         files: str | None = None,
         problems: Annotated[int, Field(ge=1)] | None = None,
-        since: str = "",
-        until: str = "",
+        since: Date = "",
+        until: Date = "",
         instruction: str | None = AS_THE_SET_SAYS,
         system_prompt: str | None = None,
         processes: Annotated[int, Field(ge=1)] = 2,
@@ -70,6 +72,12 @@ class EvaluationSource(JsonlSource):
             look |= {"folder": _stamps(folder), "revision": revision or chosen.revision, "files": files}
             look |= {"since": since, "until": until}
         else:
+            given = {"folder": folder, "revision": revision, "files": files, "since": since, "until": until}
+            if meaningless := [knob for knob, value in given.items() if value]:
+                raise ConfigError(
+                    f"data source {name!r}: {', '.join(meaningless)} say which records are read, but set={set!r} is "
+                    "made here; take them away"
+                )
             look |= {"tasks": chosen.tasks, "made_by": version("reasoning_gym")}
         kept = (
             Path(cache or cache_folder("evaluation"))
@@ -112,6 +120,9 @@ def _published(name: str, chosen: PublishedSet, records: PublishedRecords, look:
             continue
         if isinstance(question, Rejection):
             left_out[question.reason] += 1
+            continue
+        if (look["since"] or look["until"]) and not question.date:
+            left_out["without a date, which since and until ask for"] += 1
             continue
         if (look["since"] and question.date < look["since"]) or (look["until"] and question.date >= look["until"]):
             continue

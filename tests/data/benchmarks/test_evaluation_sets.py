@@ -120,6 +120,19 @@ def test_contests_are_chosen_by_date(opened):
         opened("livecodebench", since="2025-01-01")
 
 
+def test_dates_are_asked_of_sets_that_have_them_and_in_their_form_alone(opened, caplog):
+    with pytest.raises(DataError, match="aime_2024: none of the records is a problem"):
+        opened("aime_2024", until="2024-08-31")
+    assert "2 without a date, which since and until ask for" in caplog.text
+    with pytest.raises(ConfigError, match=r"held_out\.a\.since"):
+        configured({"name": "evaluation_set", "set": "livecodebench", "since": "August"}, SOURCES, "held_out.a")
+
+
+def test_a_set_that_is_made_here_is_read_from_nowhere(tmp_path):
+    with pytest.raises(ConfigError, match=r"'a': folder, since say which records are read, but set='graph_color'"):
+        EvaluationSource("a", set="graph_color", folder=str(tmp_path), since="2024-08-01", cache=str(tmp_path))
+
+
 def rows(source: Source):
     return [source.row(number) for number in range(source.size or 0)]
 
