@@ -91,7 +91,7 @@ class JsonlDemonstrations:
             messages, response = messages[:-1], messages[-1]["content"] if messages[-1]["role"] == "assistant" else None
         if not isinstance(response, str) or not response:
             raise DataError(f"{where}: a row needs a text as 'response', or a last message of the assistant")
-        if not messages or messages[-1]["role"] == "assistant":
+        if not messages or messages[-1]["role"] != "user":
             raise DataError(f"{where}: the message before the response must be the user's")
         return Demonstration(messages, response, where)
 

@@ -169,6 +169,7 @@ def test_a_demonstration_of_a_file_knows_its_line_and_one_made_on_the_fly_none(f
         ({"messages": [ASK], "response": ""}, "needs a text as 'response'"),
         ({"messages": [ASK], "response": 3}, "needs a text as 'response'"),
         ({"messages": [ASK, {"role": "assistant", "content": "!"}], "response": "!"}, "before the response must be"),
+        ({"messages": [ASK, {"role": "system", "content": "!"}], "response": "!"}, "before the response must be"),
     ],
 )
 def test_a_wrong_row_is_refused_at_once_with_its_line(file, row, message):
