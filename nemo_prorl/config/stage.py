@@ -43,6 +43,9 @@ class EndConfig(Closed):
     max_hours: float | None = Field(None, gt=0, description="of steps; where it falls depends on the machine")
 
 
+RESET_RULES = ("at_entry", "every_steps", "plateau", "drop", "kl_limit")  # each may make a reset due
+
+
 class ResetConfig(Closed):
     """When a stage resets, and what. Somebody who types `prorl reset` is obeyed in every stage."""
 
@@ -60,7 +63,7 @@ class ResetConfig(Closed):
 
     @property
     def is_due_ever(self) -> bool:
-        return bool(self.at_entry or self.every_steps or self.plateau or self.drop or self.kl_limit)
+        return any(getattr(self, rule) for rule in RESET_RULES)
 
     @model_validator(mode="after")
     def _a_reset_resets_something(self) -> ResetConfig:

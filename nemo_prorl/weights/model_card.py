@@ -21,9 +21,14 @@ def base_model_of(folder: Path, config: Mapping[str, Any]) -> str:
     return folder.resolve().name
 
 
-def model_card(title: str, base_model: str, story: str, settings: Mapping[str, Any]) -> str:
-    """The card's text. `story` tells in a paragraph what was done to `base_model`; `settings` become a table."""
-    tags = ["nemo-prorl"] if not settings else ["nemo-prorl", "reinforcement-learning"]
+def model_card(
+    title: str, base_model: str, story: str, settings: Mapping[str, Any], *, method: str | None = None
+) -> str:
+    """The card's text. `story` tells in a paragraph what was done to `base_model`; `settings` become a table.
+
+    `method`: the hub's tag for how it was trained, where it was.
+    """
+    tags = ["nemo-prorl", *([method] if method else [])]
     front = ["---", "library_name: transformers", "pipeline_tag: text-generation", f"tags: {json.dumps(tags)}"]
     if len(base_model.split("/")) == _HUB_NAME_PARTS:
         front.append(f"base_model: {base_model}")

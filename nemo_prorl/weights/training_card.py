@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from nemo_prorl.config.stage import RESET_RULES
 from nemo_prorl.weights.model_card import base_model_of, model_card
 
 Settings = Mapping[str, Any]  # the resolved configuration, as JSON has it
@@ -18,20 +19,23 @@ def training_card(
     base = base_model_of(Path(settings["model"]["path"]), base_config)
     taken = {} if steps is None else {"steps taken": steps}
     if command == "train":
-        return model_card(title, base, _reinforced(settings), taken | dict(_reinforcement_rows(settings)))
+        rows = taken | dict(_reinforcement_rows(settings))
+        return model_card(title, base, _reinforced(settings), rows, method="reinforcement-learning")
     story = "Fine-tuned on demonstrations by nemo-prorl on Megatron Core (a cold start for reinforcement learning)."
-    return model_card(title, base, story, taken | dict(_common_rows(settings)))
+    return model_card(title, base, story, taken | dict(_common_rows(settings)), method="sft")
 
 
 def _reinforced(settings: Settings) -> str:
     stages = settings["recipe"]["stages"].values()
+    resets = [stage["reset"] for stage in stages if any(stage["reset"][rule] for rule in RESET_RULES)]
+    reset = [f"the {part}" for part in ("reference", "optimizer") if any(one[part] for one in resets)]
     parts = ["group-relative advantages", f"the objective {settings['loss']['objective']['name']}"]
     if settings["sampling"]["drop_equal_groups"]:
         parts.append("dynamic sampling")
     if any(stage["kl_weight"] > 0 for stage in stages):
         parts.append("a KL penalty to a reference policy")
-    if any(stage["reset"]["every_steps"] or stage["reset"]["at_entry"] for stage in stages):
-        parts.append("resets of that reference and of the optimizer where a stage says so")
+    if reset:
+        parts.append(f"resets of {' and '.join(reset)} where a stage says so")
     return (
         "Trained by reinforcement learning from verifiable rewards with nemo-prorl on Megatron Core, after ProRL "
         f"(https://arxiv.org/abs/2505.24864): {', '.join(parts)}."

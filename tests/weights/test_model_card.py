@@ -1,8 +1,10 @@
 from pathlib import Path
 
+import pytest
 import yaml
 
-from nemo_prorl.config.load import load_config
+from nemo_prorl.config.load import load_config, stated_values
+from nemo_prorl.config.problems import missing_paths
 from nemo_prorl.weights.model_card import base_model_of, model_card
 from nemo_prorl.weights.training_card import training_card
 
@@ -43,13 +45,26 @@ def test_a_trained_models_card_tells_its_run():
 def test_a_cold_start_is_no_reinforcement_learning():
     overrides = ["model.path=/models/base", "sft.source.path=rows.jsonl"]
     card = training_card("mine", "sft", load_config("sft", overrides).model_dump(mode="json"), {})
+    assert front_matter(card)["tags"] == ["nemo-prorl", "sft"]
     assert "Fine-tuned on demonstrations" in card
     assert "| optimizer | AdamW, lr" in card
 
 
-def given():
-    from nemo_prorl.config.load import stated_values
-    from nemo_prorl.config.problems import missing_paths
+@pytest.mark.parametrize(
+    ("recipe", "told"),
+    [
+        ("prorl", "resets of the reference and the optimizer where"),
+        ("prorl_auto", "resets of the reference and the optimizer where"),  # by plateau and drop alone
+        ("prorl_v2", "resets of the reference where"),  # it keeps the optimizer
+        ("grpo", None),
+    ],
+)
+def test_a_card_tells_what_is_reset_if_anything_is(recipe, told):
+    config = load_config("train", ["model.path=/models/base", f"recipe={recipe}", *given()])
+    card = training_card("mine", "train", config.model_dump(mode="json"), {})
+    assert told in card if told else "resets" not in card
 
+
+def given():
     missing = missing_paths(stated_values("train", ["model.path=/models/base", "recipe=prorl"]))
     return [f"{'.'.join(map(str, path))}=given" for path in missing]
