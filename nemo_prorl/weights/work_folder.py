@@ -60,7 +60,8 @@ def work_folder(
         partial.mkdir(parents=True, exist_ok=True)
         with _locked_journal(partial, path) as journal:
             yield from _at_work(partial, path, journal, job, needs_bytes)
-        put_in_place(partial, path)
+            put_in_place(partial, path)  # with its list, whose lock keeps others out until it has its name
+            (path / JOURNAL).unlink()
     except OSError as error:
         kept = f"What is done stays in {partial}: start the same conversion again to go on."
         raise WeightsError(
@@ -79,7 +80,6 @@ def _at_work(
         work = WorkFolder(partial, journal, done)
         done = work.done
         yield work
-        (partial / JOURNAL).unlink()
     except ProRLError:
         shutil.rmtree(partial, ignore_errors=True)
         raise
