@@ -50,9 +50,9 @@ def read_rope_scaling(
         )
         scaling |= {key: _number(rope, key, default, problem) for key, default in YARN_BETAS.items()}
         scaling["truncate"] = bool(rope.get("truncate", True))
-        scaling |= {key: float(rope[key]) for key in ("mscale", "mscale_all_dim") if rope.get(key)}
-        own = rope.get("attention_factor")
-        if own is not None and not math.isclose(own, attention_factor(scaling)):
+        scaling |= {key: _number(rope, key, None, problem) for key in ("mscale", "mscale_all_dim") if rope.get(key)}
+        own = _number(rope, "attention_factor", attention_factor(scaling), problem)
+        if not math.isclose(own, attention_factor(scaling)):
             problem(f"yarn's attention_factor is {own!r}, Megatron knows only {attention_factor(scaling)!r} for it")
     return scaling
 

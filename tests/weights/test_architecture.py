@@ -155,6 +155,11 @@ def test_settings_without_effect_are_accepted(changes):
             {"rope_scaling": {"type": "yarn", "factor": 4.0, "attention_factor": 2}},
             "attention_factor is 2",
         ),
+        (
+            QWEN25_1P5B,
+            {"rope_scaling": {"type": "yarn", "factor": 4.0, "attention_factor": "auto", "mscale": "one"}},
+            "mscale is 'one', expected a number above 0; attention_factor is 'auto', expected a number above 0",
+        ),
         (QWEN25_1P5B, {"rope_parameters": {"rope_type": "linear", "factor": -1}}, "factor is -1, expected a number"),
         (QWEN25_1P5B, {"use_mrope": True}, "use_mrope is true"),
         (LLAMA31_8B, {"rope_scaling": LLAMA31_8B["rope_scaling"] | {"low_freq_factor": 2.0}}, "low_freq_factor"),
