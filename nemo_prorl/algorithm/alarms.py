@@ -83,9 +83,8 @@ class Rise:
 
 @dataclass(frozen=True)
 class Stuck:
-    """The mean of the last `steps` values must be more than that of the `steps` before them, by `gain`.
-
-    From `ceiling` on there is nothing left to gain.
+    """The mean of the last `steps` values must be more than that of the `steps` before them: by `gain`, or as much as
+    is left up to `ceiling`.
     """
 
     gain: float
@@ -100,7 +99,7 @@ class Stuck:
         if len(values) < self.window:
             return None
         now, before = fmean(values[-self.steps :]), fmean(values[-self.window : -self.steps])
-        return None if now >= self.ceiling else Reading(now - before, self.gain, above=False)
+        return Reading(now - before, min(self.gain, self.ceiling - before), above=False)
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,11 @@ def test_a_reward_is_stuck_when_it_gained_too_little():
 
 
 def test_a_reward_at_the_top_is_not_stuck():
-    assert Stuck(gain=0.01, steps=1, ceiling=0.9).read([0.95, 0.95]) is None
+    """Also one that came there so slowly that the alarm was on: it goes off."""
+    reading = Stuck(gain=0.01, steps=1, ceiling=0.9).read([0.95, 0.95])
+    assert not is_on(reading, was_on=False) and not is_on(reading, was_on=True)
+    assert is_on(Stuck(gain=0.01, steps=1, ceiling=0.9).read([0.88, 0.885]), was_on=False)
+    assert not is_on(Stuck(gain=0.01, steps=1, ceiling=0.9).read([0.895, 0.901]), was_on=False)
 
 
 @pytest.mark.parametrize(
