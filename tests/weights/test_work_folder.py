@@ -1,4 +1,3 @@
-import shutil
 from multiprocessing import get_context
 
 import pytest
@@ -94,4 +93,14 @@ def test_two_processes_do_not_write_the_same_folder(tmp_path):
         other.join(60)
         (folder.path / "one").touch()
     assert (tmp_path / "model" / "one").exists()
-    shutil.rmtree(tmp_path / "model")
+
+
+def test_nobody_else_gets_at_a_folder_that_is_done_and_not_yet_called_by_its_name(tmp_path, monkeypatch):
+    def put_in_place(partial, path):
+        with pytest.raises(WeightsError, match="another process is writing"), work_folder(path, job=JOB, needs_bytes=0):
+            pass
+        partial.rename(path)
+
+    monkeypatch.setattr("nemo_prorl.weights.work_folder.put_in_place", put_in_place)
+    work(tmp_path / "model")
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["one", "two"]
