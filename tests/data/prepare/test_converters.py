@@ -38,7 +38,7 @@ def test_the_table_has_a_converter_for_each_domain():
     assert [card.title for card in cards if card.caution] == ["SCP-116K"]
 
 
-@pytest.mark.parametrize("name", CONVERTERS)
+@pytest.mark.parametrize("name", [name for name in CONVERTERS if not isinstance(resolve(name, CONVERTERS, ""), Makes)])
 @pytest.mark.parametrize(
     "record",
     [
@@ -51,9 +51,7 @@ def test_the_table_has_a_converter_for_each_domain():
     ],
 )
 def test_a_record_of_any_shape_is_rejected_and_never_an_error(name, record):
-    converter = resolve(name, CONVERTERS, "")()
-    if not isinstance(converter, Makes):
-        assert isinstance(converter.convert(record), Rejection)
+    assert isinstance(resolve(name, CONVERTERS, "")().convert(record), Rejection)
 
 
 def test_deepscaler():
