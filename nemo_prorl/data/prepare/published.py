@@ -114,14 +114,21 @@ def from_hub(card: Card, revision: str | None, files: str | None) -> PublishedRe
         reason = shown(str(error), 300)
         raise DataError(f"{card.hub} at revision {revision or 'main'} isn't on the hub: {reason}") from error
     except Exception as error:
-        raise DataError(
-            f"the hub can't be asked for {card.hub}: {type(error).__name__}: {shown(str(error), 200)}. Without "
-            "network, download the files elsewhere and give their folder by `folder`"
-        ) from error
+        raise _unreachable(card.hub, error) from error
     place = f"datasets/{card.hub}@{about.sha}"
     names = chosen([sibling.rfilename for sibling in about.siblings or []], card, files, f"{card.hub} on the hub")
-    parts = [_part(f"{card.hub}: {name}", f"hf://{place}/{name}", _hub_file(f"{place}/{name}")) for name in names]
+    try:
+        parts = [_part(f"{card.hub}: {name}", f"hf://{place}/{name}", _hub_file(f"{place}/{name}")) for name in names]
+    except Exception as error:
+        raise _unreachable(card.hub, error) from error
     return PublishedRecords(parts, {"hub": card.hub, "revision": about.sha, "files": names})
+
+
+def _unreachable(hub: str, error: Exception) -> DataError:
+    return DataError(
+        f"the hub can't be asked for {hub}: {type(error).__name__}: {shown(str(error), 200)}. Without network, "
+        "download the files elsewhere and give their folder by `folder`"
+    )
 
 
 def from_folder(card: Card, folder: Path, files: str | None) -> PublishedRecords:

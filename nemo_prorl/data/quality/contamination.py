@@ -90,7 +90,7 @@ class Contamination:
                 covered[number].update(range(begin, begin + self._run_words))
         if not covered:
             return None
-        part = {number: len(words) / self._asked[number].telling for number, words in covered.items()}
+        part = {number: len(places) / self._asked[number].telling for number, places in covered.items()}
         best = min(part, key=lambda number: (-part[number], number))
         if part[best] < self._coverage:
             return None

@@ -5,12 +5,14 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import datasets
 import pyarrow
 import pyarrow.parquet
 import pytest
 
+from nemo_prorl.data.prepare import published
 from nemo_prorl.data.prepare.base import Card
 from nemo_prorl.data.prepare.passes import Rejection
 from nemo_prorl.data.prepare.published import PublishedRecords, chosen, from_folder, from_hub
@@ -171,6 +173,18 @@ assert [record for record, _ in read(from_hub(CARD, None, None))] == RECORDS
     manifest = json.loads((tmp_path / "prepared" / "deepscaler.manifest.json").read_text())
     assert manifest["identity"]["origin"]["revision"] == "1" * 40
     assert manifest["files"]["deepscaler.jsonl"]["rows"] == 5
+
+
+def test_a_file_of_the_hub_that_can_not_be_looked_into_is_told_as_the_hub_is(monkeypatch):
+    about = SimpleNamespace(sha="1" * 40, siblings=[SimpleNamespace(rfilename="train.json")])
+    monkeypatch.setattr(published.HfApi, "dataset_info", lambda *asked, **more: about)
+
+    def broken(*asked):
+        raise ConnectionError("reset by peer")
+
+    monkeypatch.setattr(published.HfFileSystem, "open", broken)
+    with pytest.raises(DataError, match=r"can't be asked for someone/some-set: ConnectionError: reset by peer"):
+        from_hub(CARD, None, None)
 
 
 def test_without_a_network_the_hub_says_what_to_do(monkeypatch):
