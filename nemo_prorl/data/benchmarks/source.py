@@ -72,12 +72,7 @@ class EvaluationSource(JsonlSource):
             look |= {"folder": _stamps(folder), "revision": revision or chosen.revision, "files": files}
             look |= {"since": since, "until": until}
         else:
-            given = {"folder": folder, "revision": revision, "files": files, "since": since, "until": until}
-            if meaningless := [knob for knob, value in given.items() if value]:
-                raise ConfigError(
-                    f"data source {name!r}: {', '.join(meaningless)} say which records are read, but set={set!r} is "
-                    "made here; take them away"
-                )
+            _refuse_reading(name, set, folder=folder, revision=revision, files=files, since=since, until=until)
             look |= {"tasks": chosen.tasks, "made_by": version("reasoning_gym")}
         kept = (
             Path(cache or cache_folder("evaluation"))
@@ -91,6 +86,14 @@ class EvaluationSource(JsonlSource):
                 rows = made_rows(set, chosen, problems, instruction, system_prompt, processes)
             _keep(kept, rows, set)
         super().__init__(name, path=str(kept))
+
+
+def _refuse_reading(name: str, set: str, **knobs: str | None) -> None:
+    if given := [knob for knob, value in knobs.items() if value]:
+        raise ConfigError(
+            f"data source {name!r}: {', '.join(given)} say which records are read, but set={set!r} is made here; take "
+            "them away"
+        )
 
 
 def _chosen(name: str, setting: str) -> PublishedSet | GeneratedSet:

@@ -115,11 +115,15 @@ def prepare(source: Source, passes: Sequence[Pass], folder: Path, *, form: Forma
         findings=findings_of(work),
     )
     manifest.write(folder / MANIFEST.format(source.name))
-    if done is not None:
-        for name in done.files.keys() - manifest.files.keys():  # in another form, say: nobody should train on it
-            (folder / Path(name).name).unlink(missing_ok=True)
+    _remove_former_files(folder, done, manifest)
     shutil.rmtree(work)
     return manifest
+
+
+def _remove_former_files(folder: Path, former: Manifest | None, manifest: Manifest) -> None:
+    """Those in another form, say: nobody should train on what was replaced."""
+    for name in () if former is None else former.files.keys() - manifest.files.keys():
+        (folder / Path(name).name).unlink(missing_ok=True)
 
 
 def work_folder(folder: Path, name: str) -> Path:
