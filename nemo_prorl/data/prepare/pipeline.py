@@ -9,11 +9,14 @@ A step's files are whole or not there. What a step pays for, such as a judge's v
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
+import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from heapq import nsmallest
 from itertools import groupby
@@ -83,8 +86,8 @@ def prepare(source: Source, passes: Sequence[Pass], folder: Path, *, form: Forma
     """Prepare a source into `folder`; what is there already, made with the same settings, is left as it is.
 
     Raises:
-        DataError: there is something in `folder` that was made, or begun, with other settings, unless `replace`; or a
-            step can't go on. The same call goes on from what is there.
+        DataError: there is something in `folder` that was made, or begun, with other settings, unless `replace`; or
+            another process prepares it there; or a step can't go on. The same call goes on from what is there.
     """
     identity = _identity(source, form)
     done = Manifest.read(folder / MANIFEST.format(source.name))
@@ -93,7 +96,16 @@ def prepare(source: Source, passes: Sequence[Pass], folder: Path, *, form: Forma
         log.info("%s: prepared already, nothing to do", source.name)
         return done
     work = work_folder(folder, source.name)
-    _begin(source.name, work, identity, replace)
+    with _alone_in(work, source.name):
+        _begin(source.name, work, identity, replace)
+        manifest = _prepared(source, passes, folder, work, form)
+        _remove_former_files(folder, done, manifest)
+        shutil.rmtree(work)
+    return manifest
+
+
+def _prepared(source: Source, passes: Sequence[Pass], folder: Path, work: Path, form: Format) -> Manifest:
+    """All steps, as far as they aren't done yet."""
     read = convert_all(source.name, source.records, source.converter, work)
     kept = _sift(source.name, [SameQuestion(), *passes], work)
     written = _write(source, kept, folder, form)
@@ -104,7 +116,7 @@ def prepare(source: Source, passes: Sequence[Pass], folder: Path, *, form: Forma
     manifest = Manifest(
         name=source.name,
         card=source.converter.card,
-        identity=identity,
+        identity=_identity(source, form),
         records=read,
         rejected=rejections_in(rejected),
         kept=sum(1 for _ in read_lines(kept)),
@@ -115,9 +127,31 @@ def prepare(source: Source, passes: Sequence[Pass], folder: Path, *, form: Forma
         findings=findings_of(work),
     )
     manifest.write(folder / MANIFEST.format(source.name))
-    _remove_former_files(folder, done, manifest)
-    shutil.rmtree(work)
     return manifest
+
+
+@contextmanager
+def _alone_in(work: Path, name: str) -> Iterator[None]:
+    """Inside, no other process of this host is; where the file system knows no locks, several may be.
+
+    Raises:
+        DataError: another one is, or the system refuses.
+    """
+    with writing(work):
+        work.mkdir(parents=True, exist_ok=True)
+    handle = os.open(work, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataError(
+                f"{name}: another process is preparing it in {work} right now; wait for it, or choose another folder"
+            ) from error
+        except OSError:
+            log.debug("%s can't be locked", work)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _remove_former_files(folder: Path, former: Manifest | None, manifest: Manifest) -> None:
@@ -157,7 +191,8 @@ def _begin(name: str, work: Path, identity: Mapping[str, Any], replace: bool) ->
     if begun.exists():
         found = json.loads(begun.read_text(encoding="utf-8"))
         if replace and found != identity:
-            shutil.rmtree(work)
+            for entry in sorted(work.iterdir(), key=begun.__eq__):  # whose the rest is stays known to the last
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         else:
             _check_same(name, found, identity, f"{work} was begun")
     write_json(begun, identity)

@@ -170,6 +170,18 @@ def test_what_was_begun_with_other_settings_is_refused_too(tmp_path):
     assert prepare(source(Numbers(20), seed=1), [], tmp_path, form="jsonl", replace=True).rows == 10
 
 
+def test_two_preparations_of_a_source_do_not_write_the_same_files(tmp_path):
+    """The second comes while the first reads its records, and leaves them alone."""
+
+    class Twice(Numbers):
+        def start(self, position):
+            with pytest.raises(DataError, match=r"sums: another process is preparing it in .*; wait for it"):
+                prepare(source(Numbers(20)), [], tmp_path, form="jsonl")
+            return super().start(position)
+
+    assert prepare(source(Twice(20)), [], tmp_path, form="jsonl").rows == 10
+
+
 def test_a_draw_is_the_seeds_own_keeps_the_order_and_grows_by_what_is_added(tmp_path):
     def drawn(folder, problems, seed):
         prepare(source(Numbers(400), problems=problems, seed=seed), [], tmp_path / folder, form="jsonl")
