@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -11,6 +12,8 @@ from nemo_prorl.data.prompt import Row
 from nemo_prorl.data.quality.similar import SimilarTexts
 from nemo_prorl.data.quality.wording import question_of, words_of
 from nemo_prorl.data.sources.base import question_key
+
+_QUESTION_IN_UID = re.compile(r"-([0-9a-f]{16})$")  # as `row_of_question` makes it
 
 
 @dataclass(frozen=True)
@@ -25,10 +28,11 @@ class _Asked:
 class Contamination:
     """Rejects a problem that an evaluation set asks, whole, in other words, or within a longer text.
 
-    One of three is enough: the same question; a similar one (`SimilarTexts`, at `similarity`); or runs of `run_words`
-    words that both have and that make up `coverage` of the evaluation problem's telling words. That is the rule of
-    Tulu 3 (Lambert et al. 2024, section 3.2): runs of 8, half of the words. A single run of 13, as for GPT-3 (Brown et
-    al. 2020, appendix C), would take "where m and n are relatively prime positive integers. Find m + n" for a leak.
+    One of three is enough: the same question, whatever instruction follows it; a similar one (`SimilarTexts`, at
+    `similarity`); or runs of `run_words` words that both have and that make up `coverage` of the evaluation problem's
+    telling words. That is the rule of Tulu 3 (Lambert et al. 2024, section 3.2): runs of 8, half of the words. A single
+    run of 13, as for GPT-3 (Brown et al. 2020, appendix C), would take "where m and n are relatively prime positive
+    integers. Find m + n" for a leak.
 
     Runs that more than `common_to` evaluation problems share are form and tell nothing: instructions, and the wording
     of generated puzzles. A problem without any telling run, or shorter than one, is recognised by the other two rules.
@@ -52,7 +56,7 @@ class Contamination:
         texts: list[tuple[str, list[str]]] = []
         for set_name, row in evaluation:
             name = f"{row.uid} of {set_name}"
-            self._same.setdefault(question_key(row.messages), name)
+            self._same |= {key: name for key in _keys_of(row) if key not in self._same}
             self._similar.add(name, question_of(row))
             texts.append((name, words_of(question_of(row))))
         self._asked: list[_Asked] = []
@@ -64,8 +68,9 @@ class Contamination:
         return len(self._asked)
 
     def judge(self, row: Row) -> str | None:
-        if (name := self._same.get(question_key(row.messages))) is not None:
-            return f"contaminated: asks {name}"
+        for key in _keys_of(row):
+            if (name := self._same.get(key)) is not None:
+                return f"contaminated: asks {name}"
         question = question_of(row)
         if (found := self._similar.most_similar(question)) is not None:
             return f"contaminated: like {found[0]}, similarity {found[1]:.2f}"
@@ -100,3 +105,9 @@ class Contamination:
     def _runs_in(self, words: Sequence[str]) -> list[int]:
         runs = zip(*(words[i:] for i in range(self._run_words)), strict=False)
         return [zlib.crc32("\x1f".join(run).encode()) for run in runs]
+
+
+def _keys_of(row: Row) -> list[str]:
+    """What its question is known by: as it stands and, where the uid is made of it, without the instruction."""
+    made = _QUESTION_IN_UID.search(row.uid)
+    return [question_key(row.messages), *([made[1]] if made else [])]

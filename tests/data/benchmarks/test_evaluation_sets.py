@@ -1,7 +1,6 @@
 """Every evaluation set: from records as they are published to answers that are right, and to none that is wrong."""
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -10,6 +9,7 @@ import pytest
 from nemo_prorl.data.benchmarks.sets import EVALUATION_SETS, GENERATED, PUBLISHED
 from nemo_prorl.data.benchmarks.source import EvaluationSource
 from nemo_prorl.data.mixture import held_out
+from nemo_prorl.data.prepare.base import row_of_question
 from nemo_prorl.data.quality.answers import right_response
 from nemo_prorl.data.quality.contamination import Contamination
 from nemo_prorl.data.sources import SOURCES
@@ -181,8 +181,14 @@ def test_what_a_set_asks_is_known_again_in_training_data(opened):
     problems = [(name, row) for name in ("aime_2024", "humaneval_plus", "taco") for row in rows(opened(name))]
     contamination = Contamination(problems)
     asked = problems[0][1]
-    leaked = replace(asked, messages=({"role": "user", "content": asked.messages[0]["content"].upper()},))
-    assert f"of {asked.uid} of aime_2024" in contamination.judge(leaked)
+    question = asked.messages[0]["content"].removesuffix(f"\n\n{BOXED}")
+
+    def judged(question, instruction):
+        row = row_of_question("mine", "math", question, {}, instruction=instruction, system_prompt=None)
+        return contamination.judge(row)
+
+    assert judged(question.upper(), BOXED) == f"contaminated: asks {asked.uid} of aime_2024"
+    assert judged(question, "Give the answer in a box.") == f"contaminated: asks {asked.uid} of aime_2024"
 
 
 def test_an_unknown_set_is_refused_with_the_nearest(tmp_path):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from nemo_prorl.data.prepare.base import row_of_question
 from nemo_prorl.data.quality.contamination import Contamination
 
 AIME = (
@@ -26,6 +27,14 @@ def judge(row):
 def test_the_same_question_is_a_leak(judge, row):
     assert judge(row(AIME.upper())) == "contaminated: asks aime-60 of aime_2024"
     assert judge(row("compute 17 * 23.")) == "contaminated: asks short of aime_2024"
+
+
+def test_a_short_question_is_a_leak_whatever_instruction_follows_it(judge):
+    def asked(question):
+        return row_of_question("mine", "math", question, {}, instruction="Use a box.", system_prompt=None)
+
+    assert judge(asked("Compute 17 * 23.")) == "contaminated: asks short of aime_2024"
+    assert judge(asked("Compute 17 * 24.")) is None
 
 
 def test_a_reworded_question_is_a_leak(judge, row):
