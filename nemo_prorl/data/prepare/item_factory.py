@@ -19,7 +19,7 @@ from typing import Any
 import nemo_prorl
 from nemo_prorl.errors import DataError
 
-SECONDS_AN_ITEM = 60.0  # a process that takes longer on average is stuck: the slowest tasks take less than one
+SECONDS_AN_ITEM = 60.0  # on average; the slowest of the paper's tasks takes half a second of processor time
 
 
 @dataclass(frozen=True)
