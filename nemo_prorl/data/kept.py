@@ -1,13 +1,17 @@
-"""Files that spare us work next time: in the user's cache folder, or beside what they are made of."""
+"""Files that spare us work next time, in the user's cache folder or beside what they are made of; and locks on them."""
 
 from __future__ import annotations
 
+import fcntl
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO
+
+log = logging.getLogger(__name__)
 
 
 def cache_folder(name: str) -> Path:
@@ -36,3 +40,17 @@ def kept_whole(path: Path) -> Iterator[BinaryIO]:
         with suppress(OSError):
             os.unlink(partial)
         raise
+
+
+def lock(file: IO[Any] | int, refusal: Exception) -> None:
+    """Hold a lock on an open file until it is closed. Where the file system knows no locks, several may.
+
+    Raises:
+        `refusal`: another process of this host holds it.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise refusal from error
+    except OSError as error:
+        log.debug("no lock: %s", error)

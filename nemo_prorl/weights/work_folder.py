@@ -10,7 +10,6 @@ starts anew.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 import threading
@@ -19,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from nemo_prorl.data.kept import lock
 from nemo_prorl.errors import ProRLError, WeightsError
 from nemo_prorl.weights.new_folder import put_in_place, refuse_full_disk, refuse_to_replace
 
@@ -96,12 +96,8 @@ def _disk_bytes(path: Path) -> int:
 @contextmanager
 def _locked_journal(partial: Path, path: Path) -> Iterator[IO[str]]:
     with (partial / JOURNAL).open("a+", encoding="utf-8") as journal:
-        try:
-            fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise WeightsError(
-                f"another process is writing {path} right now; wait for it, or choose another folder."
-            ) from error
+        busy = f"another process is writing {path} right now; wait for it, or choose another folder."
+        lock(journal, WeightsError(busy))
         yield journal
 
 

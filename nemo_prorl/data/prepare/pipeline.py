@@ -9,7 +9,6 @@ A step's files are whole or not there. What a step pays for, such as a judge's v
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -23,6 +22,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
+from nemo_prorl.data.kept import lock
 from nemo_prorl.data.parquet import write_parquet
 from nemo_prorl.data.prepare.base import SPLIT, TRAINING, Converter, Records
 from nemo_prorl.data.prepare.candidates import convert_all, findings_of, rejections_in
@@ -132,7 +132,7 @@ def _prepared(source: Source, passes: Sequence[Pass], folder: Path, work: Path, 
 
 @contextmanager
 def _alone_in(work: Path, name: str) -> Iterator[None]:
-    """Inside, no other process of this host is; where the file system knows no locks, several may be.
+    """Inside, no other process of this host is.
 
     Raises:
         DataError: another one is, or the system refuses.
@@ -141,14 +141,8 @@ def _alone_in(work: Path, name: str) -> Iterator[None]:
         work.mkdir(parents=True, exist_ok=True)
     handle = os.open(work, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DataError(
-                f"{name}: another process is preparing it in {work} right now; wait for it, or choose another folder"
-            ) from error
-        except OSError:
-            log.debug("%s can't be locked", work)
+        busy = f"{name}: another process is preparing it in {work} right now; wait for it, or choose another folder"
+        lock(handle, DataError(busy))
         yield
     finally:
         os.close(handle)
