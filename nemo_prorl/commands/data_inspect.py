@@ -23,7 +23,9 @@ NO_PROBLEMS = (".rejected.jsonl",)
 EXAMPLES = """\
 examples:
   prorl data inspect data/prorl --page data.html
-  prorl data inspect problems.jsonl --domain math --tokenizer MODEL_FOLDER"""
+  prorl data inspect problems.jsonl --domain math --tokenizer MODEL_FOLDER
+
+Exit codes: 0; 2 when the page can't be written; 3 when a file can't be read."""
 
 
 def run(arguments: list[str], *, dry_run: bool) -> int:

@@ -30,6 +30,14 @@ Look at this host; under srun or torchrun at all hosts of the job, and whether t
 versions, GPUs, driver, free space, the shared folder, one all-reduce. Says what to do about what is wrong, and exits
 with 1 then."""
 
+EXAMPLES = """\
+examples:
+  prorl doctor cluster --folder runs                         this host
+  sbatch slurm/preflight.sh FOLDER                           all hosts of a job
+  torchrun --nproc-per-node 2 -m nemo_prorl doctor cluster   the ranks of this one
+
+Exit codes: 0; 1 when something is wrong, with what to do about it."""
+
 
 def add_topic(topics: Any) -> None:
     """The topic's own options, for `prorl doctor`."""
@@ -37,6 +45,7 @@ def add_topic(topics: Any) -> None:
         "cluster",
         help="what a run on several hosts needs",
         description=DESCRIPTION,
+        epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     topic.add_argument(

@@ -33,7 +33,9 @@ examples:
   prorl quickstart --seeds 3             three times over, with the spread in the report
   prorl quickstart --dry-run             the commands that it would run
 
-The report is runs/quickstart/report.md, the trained model runs/quickstart/seed_0/prorl/export."""
+The report is runs/quickstart/report.md, the trained model runs/quickstart/seed_0/prorl/export.
+
+Exit codes: 0; otherwise that of the training that has ended, see `prorl train --help`."""
 
 TITLE = "ProRL quickstart"
 INTRODUCTION = """\
