@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +21,7 @@ from nemo_prorl.data.prepare.converters import CONVERTERS
 from nemo_prorl.data.prepare.manifest import Manifest
 from nemo_prorl.data.prepare.pipeline import Source, begun_with, prepare, work_folder
 from nemo_prorl.errors import ConfigError, DataError, SettingsError
-from nemo_prorl.plugins import configured
+from nemo_prorl.plugins import configured, knobs_of
 from nemo_prorl.telemetry.log import configure_logging
 
 log = logging.getLogger(__name__)
@@ -148,8 +147,7 @@ def _makers(config: PrepareConfig) -> dict[str, partial[Converter]]:
 
 def _settings(maker: partial[Converter]) -> dict[str, Any]:
     """Every knob of a converter with its value, given or not."""
-    knobs = inspect.signature(maker.func).parameters.values()
-    return {knob.name: maker.keywords.get(knob.name, knob.default) for knob in knobs if knob.kind is knob.KEYWORD_ONLY}
+    return {knob.name: maker.keywords.get(knob.name, knob.default) for knob in knobs_of(maker.func)}
 
 
 def _warn(converters: Mapping[str, Converter]) -> None:
