@@ -63,11 +63,14 @@ def run(arguments: list[str], *, dry_run: bool) -> int:
     """Score the file, or with `dry_run` read it only. Returns the exit code.
 
     Raises:
+        ConfigError: --output can't be written, or would replace the responses.
         DataError: there is no such file, or rows that can't be read; the others were scored.
         VerifierError: a domain's verifier fails more often than is allowed; everything was written.
     """
     options = _options(arguments)
     rows = Rows(options)
+    if options.output is not None and options.output.exists() and rows.are_in(options.output):
+        raise ConfigError(f"--output {options.output} is the file of responses itself; write the rewards elsewhere")
     if dry_run:
         _print_plan(rows)
         return 0
@@ -112,6 +115,10 @@ class Rows:
                     self.bad += 1
                     if self.bad <= MAX_BAD_ROWS_SHOWN:
                         print(f"prorl: {error}", file=sys.stderr)
+
+    def are_in(self, file: Path) -> bool:
+        """Whether that is where they are read from."""
+        return not self._is_stdin and file.samefile(self._name)
 
     def check(self) -> None:
         """
