@@ -152,3 +152,6 @@ def test_a_cold_start_that_is_asked_to_stop_saves_and_goes_on(
     found = records(run_dir, "sft")
     assert [record["step"] for record in found] == list(range(1, stopped_at + 3))
     assert found[:4] == records(unbroken, "sft")
+    with Forked(settings(model, demonstrations, run_dir, *few, steps=stopped_at), tmp_path / "logs_fewer") as fewer:
+        assert fewer.wait() == [5], fewer.output()
+        assert f"has done {stopped_at + 2} steps, more than sft.steps={stopped_at}" in fewer.output()
