@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         run: Callable[..., int] = import_module(command.module).run
         exit_code = run(rest, dry_run=options.dry_run)
-        sys.stdout.flush()
+        print(end="", flush=True)  # here, where what is wrong with it can be told
         return exit_code
     except ProRLError as error:
         _explain(error)

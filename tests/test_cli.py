@@ -76,6 +76,11 @@ def test_output_that_nobody_reads_any_more_ends_it_quietly(options, code):
         assert (process.stderr.read(), process.wait()) == ("", code)
 
 
+def test_without_an_output_at_all_a_command_does_its_work():
+    done = subprocess.run(["bash", "-c", f"{sys.executable} -m nemo_prorl settings optimizer.lr >&-"], cwd=ROOT)
+    assert done.returncode == 0
+
+
 def test_a_pipe_that_broke_elsewhere_is_no_quiet_end(command):
     command.error = BrokenPipeError("a worker's")
     with pytest.raises(BrokenPipeError, match="a worker's"):
