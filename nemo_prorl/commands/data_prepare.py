@@ -56,6 +56,7 @@ def run(arguments: list[str], *, dry_run: bool) -> int:
     A source that can't be prepared doesn't keep the others from it. Returns the exit code.
 
     Raises:
+        ConfigError: a setting can't be used, or the judge has no key.
         DataError: sources that couldn't be read or written any further; the same command goes on from there.
     """
     if {"-h", "--help"} & set(arguments):
@@ -66,10 +67,12 @@ def run(arguments: list[str], *, dry_run: bool) -> int:
     config = load_config("prepare", arguments)
     makers = _makers(config)
     converters = {name: maker() for name, maker in makers.items()}
-    _check_judge(converters, config.judge)
+    missing = _missing_key(converters, config.judge)
     if dry_run:
-        print(_plan(config, converters))
+        print("\n".join([_plan(config, converters), *([f"before it can begin: {missing}"] if missing else [])]))
         return 0
+    if missing:
+        raise ConfigError(missing)  # better known before hours of other work
     configure_logging(rank=0, level="INFO", file=None)
     _warn(converters)
     check_evaluation(config.quality)
@@ -120,18 +123,17 @@ def _records(name: str, converter: Converter, config: PrepareConfig) -> Records:
     return published.from_hub(converter.card, choice.revision or origin.get("revision"), choice.files)
 
 
-def _check_judge(converters: Mapping[str, Converter], judge: JudgeConfig) -> None:
-    """Raises:
-    ConfigError: a source needs the judge, and there is no key for it: better known before hours of other work.
-    """
+def _missing_key(converters: Mapping[str, Converter], judge: JudgeConfig) -> str | None:
+    """That a source needs the judge and there is no key for it, and what to do; None: there is, or none is needed."""
     asking = [name for name, converter in converters.items() if needs_judge(converter)]
     has_default = judge.base_url == JudgeConfig().base_url
-    if asking and has_default and not os.environ.get(judge.api_key_variable):
-        raise ConfigError(
-            f"sources.{asking[0]} is judged by {judge.model} at {judge.base_url}, but the environment variable "
-            f"{judge.api_key_variable} has no key. Set it, or judge.base_url of a server of yours, or go without "
-            f"a judge by sources.{asking[0]}.agreement=flags, or without that source by only=[...]"
-        )
+    if not asking or not has_default or os.environ.get(judge.api_key_variable):
+        return None
+    return (
+        f"sources.{asking[0]} is judged by {judge.model} at {judge.base_url}, but the environment variable "
+        f"{judge.api_key_variable} has no key. Set it, or judge.base_url of a server of yours, or go without "
+        f"a judge by sources.{asking[0]}.agreement=flags, or without that source by only=[...]"
+    )
 
 
 def _makers(config: PrepareConfig) -> dict[str, partial[Converter]]:

@@ -95,6 +95,9 @@ def test_a_missing_key_is_told_before_hours_of_work(tmp_path, capsys, monkeypatc
     assert main(["data", "prepare", f"folder={tmp_path}"]) == 2
     assert "OPENAI_API_KEY has no key" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+    assert main(["data", "prepare", "--dry-run"]) == 0, "the plan is there to be read by anybody"
+    shown = capsys.readouterr().out
+    assert "agentica-org/DeepScaleR" in shown and "OPENAI_API_KEY has no key" in shown
 
 
 @pytest.mark.parametrize(
