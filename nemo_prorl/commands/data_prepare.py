@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from nemo_prorl.data.prepare.manifest import Manifest
 from nemo_prorl.data.prepare.pipeline import Source, begun_with, prepare, work_folder
 from nemo_prorl.errors import ConfigError, DataError, SettingsError
 from nemo_prorl.plugins import configured, knobs_of
+from nemo_prorl.telemetry.columns import aligned
 from nemo_prorl.telemetry.log import configure_logging
 
 log = logging.getLogger(__name__)
@@ -165,7 +166,7 @@ def _plan(config: PrepareConfig, converters: Mapping[str, Converter]) -> str:
         wanted = f"<= {source.problems:,}" if source.problems else "all"
         place = source.folder or (f"hub: {card.hub} ({source.revision or 'newest'})" if card.hub else "made here")
         rows.append((name, card.domain, wanted, f"{card.paper_problems:,}", card.licence, place))
-    lines = [_table(rows), "", f"into {config.folder}, as {config.format}; seed {config.seed}"]
+    lines = [aligned(rows, texts=len(rows[0])), "", f"into {config.folder}, as {config.format}; seed {config.seed}"]
     lines += [f"{name}: {converter.card.caution}" for name, converter in converters.items() if converter.card.caution]
     for name, converter in converters.items():
         if needs_judge(converter):
@@ -184,10 +185,6 @@ def _summary(manifests: Sequence[Manifest], folder: Path) -> str:
         for step, reasons in one.rejected.items():
             told = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
             lines.append(f"{one.name}, left out in step {step!r}: {told}")
-    return "\n".join([_table(rows), "", *lines, f"{folder}: `prorl data inspect {folder}` shows what is in it"])
-
-
-def _table(rows: Iterable[tuple[str, ...]]) -> str:
-    rows = list(rows)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    return "\n".join(
+        [aligned(rows, texts=len(rows[0])), "", *lines, f"{folder}: `prorl data inspect {folder}` shows what is in it"]
+    )

@@ -24,6 +24,7 @@ from nemo_prorl.data.sources.jsonl import read_judging, refuse_typos
 from nemo_prorl.data.sources.lines import parsed
 from nemo_prorl.data.trajectory import OUTCOMES, Verdict
 from nemo_prorl.errors import ConfigError, DataError
+from nemo_prorl.telemetry.columns import aligned
 from nemo_prorl.verifiers.pool import VerifierPool
 from nemo_prorl.verifiers.sandbox import SandboxSettings
 
@@ -200,9 +201,7 @@ def _table(rewards: Mapping[str, Sequence[float]], metrics: Mapping[str, float])
         outcomes = [f"{metrics[f'verifier/{domain}/{outcome}']:.0f}" for outcome in OUTCOMES]
         seconds = [f"{metrics[f'time/verifier_{domain}_p{percent}_seconds']:.3f}" for percent in (50, 99)]
         rows.append([domain, str(len(values)), f"{fmean(values):.4f}", *outcomes, *seconds])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows]
-    return "\n".join("  ".join(line) for line in lines)
+    return aligned(rows)
 
 
 def _print_plan(rows: Rows) -> None:
