@@ -187,6 +187,7 @@ class _Engine:
 
 @contextmanager
 def open_engine(config: ProRLConfig | SFTConfig, architecture: Architecture) -> Iterator[_Engine]:
+    """Megatron with the model of model.path. Collective."""
     run, megatron = config.run, config.megatron
     log.info(
         "model %s (%s parameters), %d ranks, run folder %s",

@@ -1,4 +1,4 @@
-"""Everything that `prorl evaluate` needs, wired and open."""
+"""The wiring of an evaluation: a model of any format, an engine that has it, and the problems it is asked."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ PLACES_IN_A_RUN = ("checkpoints", "export", "weights")
 
 @contextmanager
 def evaluation(config: EvaluateConfig, run: Run) -> Iterator[Evaluator]:
+    """Everything that `prorl evaluate` needs, wired and open."""
     check_published(config.scores.beside, "scores.beside")
     opened = open_folder(Path(config.model.path), None if config.model.like is None else Path(config.model.like))
     files = described(opened, Path(config.run.dir))
