@@ -56,7 +56,9 @@ examples:
   prorl sft sft=jsonl sft.source.path=FILE model.path=FOLDER --dry-run
   prorl sft sft=jsonl sft.source.path=FILE model.path=FOLDER run.dir=runs/cold optimizer.lr=1e-5
 
-A line of FILE is {"messages": [{"role": "user", "content": "..."}], "response": "..."}. Exit codes: as prorl train."""
+A line of FILE is {"messages": [{"role": "user", "content": "..."}], "response": "..."}.
+
+Exit codes: as prorl train."""
 
 EVALUATE_EXAMPLES = """\
 examples:
