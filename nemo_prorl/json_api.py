@@ -21,7 +21,7 @@ R = TypeVar("R")
 log = logging.getLogger(__name__)
 
 _TRY_AGAIN = frozenset({408, 409, 425, 429})  # and all from 500 on
-_SETTINGS_ARE_WRONG = frozenset({401, 403, 404, 405})
+_SETTINGS_ARE_WRONG = frozenset({301, 302, 303, 307, 308, 401, 403, 404, 405})  # redirections are not followed
 LONGEST_WAIT_SECONDS = 120.0
 
 
@@ -101,9 +101,8 @@ class JsonApi:
         if status in _TRY_AGAIN or status >= 500:
             raise UnreadableError(f"status {status}")
         if status in _SETTINGS_ARE_WRONG:
-            raise ConfigError(
-                f"{self._who} at {self._base_url} answers {status} ({response.text[:200]!r}). Check {self._advice}"
-            )
+            said = response.headers.get("location", response.text[:200])
+            raise ConfigError(f"{self._who} at {self._base_url} answers {status} ({said!r}). Check {self._advice}")
         if status >= 400:
             raise RefusedError(f"status {status}: {response.text[:200]}")
         try:
@@ -127,13 +126,13 @@ class JsonApi:
 def _retry_after(value: str | None, otherwise: float) -> float:
     """Seconds to wait by a Retry-After header, a number or a date.
 
-    >>> _retry_after("3", 1.0), _retry_after(None, 1.0)
-    (3.0, 1.0)
+    >>> _retry_after("3", 1.0), _retry_after("nan", 1.0), _retry_after(None, 1.0)
+    (3.0, 0.0, 1.0)
     """
     if value is None:
         return otherwise
     try:
-        return max(float(value), 0.0)
+        return max(0.0, float(value))  # in this order 0 for "nan"
     except ValueError:
         pass
     try:
