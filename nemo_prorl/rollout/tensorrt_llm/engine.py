@@ -158,6 +158,7 @@ class TensorRTLLMEngine:
             at_once=self._at_once,
             silent_seconds=self._silent_seconds,
             who="TensorRT-LLM",
+            longer_by="rollout.silent_minutes",
         ):
             yield decoded.sampled(self._tokenizer)
 
