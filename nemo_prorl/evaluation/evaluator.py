@@ -112,10 +112,10 @@ class Evaluator:
             check_same(known, manifest, str(self._folder.path))
             ever = {**known.taken_out, **known.sets}
             left = {name: asked for name, asked in ever.items() if name not in manifest.sets}
-            manifest = manifest.model_copy(update={"taken_out": left})
+            manifest = manifest.model_copy(update={"taken_out": left, "versions": known.versions})
         self._folder.begin()
-        self._folder.write_manifest(manifest)
         self._folder.write_problems(self._prompts)
+        self._folder.write_manifest(manifest)  # the last, for a folder is known by it
         missing, parts = self._parts(done=False), len(parts_of(self._manifest))
         if len(missing) < parts:
             log.info("%d of %d parts are there already; the others are made", parts - len(missing), parts)

@@ -173,6 +173,7 @@ def test_other_versions_are_told_and_no_reason_to_begin_anew(unbroken, tmp_path,
     again = Counting()
     evaluate(tmp_path, again, asked=manifest(versions={"nemo_prorl": "1"}))
     assert again.asked == [] and "began with other versions of packages" in caplog.text
+    assert EvaluationFolder(tmp_path).manifest().versions == manifest().versions, "those it began with"
     assert contents(tmp_path)["results.json"] == contents(unbroken)["results.json"]
 
 
