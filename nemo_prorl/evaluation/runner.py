@@ -15,8 +15,8 @@ from nemo_prorl.data.sampling import SamplingParams, step_seed
 from nemo_prorl.data.trajectory import Group
 from nemo_prorl.errors import ConfigError
 from nemo_prorl.evaluation.asking import judged_groups
-from nemo_prorl.evaluation.estimate import Estimate, Scores
-from nemo_prorl.evaluation.result import OVERALL, BestBy, ValidationResult
+from nemo_prorl.evaluation.estimate import OVERALL, Estimate, Scores
+from nemo_prorl.evaluation.result import BestBy, ValidationResult
 from nemo_prorl.evaluation.time_share import TimeShare
 from nemo_prorl.evaluation.validation_set import ProblemScore, TaskScore, ValidationSet, by_task
 from nemo_prorl.rollout.engine import RolloutEngine
