@@ -25,10 +25,10 @@ from nemo_prorl.analysis.tables import duration, event_tables
 from nemo_prorl.analysis.validation_section import change_table, panels_by_place, with_error
 from nemo_prorl.data.prompt import DOMAINS
 from nemo_prorl.telemetry.attempts import STALE_SECONDS
+from nemo_prorl.telemetry.status import ENDS
 from nemo_prorl.telemetry.watch import KINDS
 
 NOT_CURVES = {"step", "kind", "note", "name", "time/unix_seconds"}
-ENDS = ("finished", "stopped", "failed")
 
 
 def story_of(run: RunRecord, *, more: Sequence[Mapping[str, Any]] = (), now: float | None = None) -> dict[str, Any]:
