@@ -148,7 +148,7 @@ class MetricsLog:
         for sink in self._sinks:
             try:
                 sink.close()
-            except OSError as error:  # nothing depends on it, and it must not hide why the run ends
+            except Exception as error:  # nothing depends on it, and it must not hide why the run ends
                 log.warning("the last metrics may be missing in %s: %s", sink.place, error)
         self._sinks = ()
 

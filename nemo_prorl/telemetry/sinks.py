@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -10,6 +11,11 @@ from typing import Any, Protocol
 
 from nemo_prorl.config.kept import TelemetryConfig
 from nemo_prorl.errors import ConfigError
+from nemo_prorl.patience import ended_within
+
+log = logging.getLogger(__name__)
+
+SECONDS_TO_UPLOAD = 120.0
 
 
 class Sink(Protocol):
@@ -74,6 +80,7 @@ class WandbSink:
     def __init__(self, project: str, run_dir: Path, resolved: Mapping[str, Any]) -> None:
         import wandb
 
+        self._library = wandb
         self.place = run_dir / "wandb"
         kept = run_dir / "wandb_id.txt"
         if not kept.exists():
@@ -93,4 +100,12 @@ class WandbSink:
         self._run.log({"step": step, **values})
 
     def close(self) -> None:
-        self._run.finish()
+        """Upload what is left. W&B waits for ever for a network that is gone; a run doesn't."""
+        if ended_within(SECONDS_TO_UPLOAD, self._run.finish):
+            return
+        log.warning(
+            "Weights & Biases has not taken the last metrics within %.0f s and is left behind; 'wandb sync' sends what "
+            "lies in %s",
+            *(SECONDS_TO_UPLOAD, self.place),
+        )
+        ended_within(1.0, self._library.teardown)  # or it would wait once more, and for ever, when the process ends

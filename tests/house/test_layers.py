@@ -9,7 +9,7 @@ from tests.house.source import PACKAGE, ROOT, imports, imports_of, place, python
 # The lowest first. Within layer 0 each line may use those before it.
 LAYERS = (
     ("errors",),
-    ("plugins", "pulse", "world", "reset_requests", "json_api"),
+    ("plugins", "pulse", "patience", "world", "reset_requests", "json_api"),
     ("control",),
     ("data",),
     ("config",),
