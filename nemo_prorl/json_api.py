@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import random
 from collections.abc import Callable, Mapping
@@ -128,16 +129,16 @@ class JsonApi:
 def _retry_after(value: str | None, otherwise: float) -> float:
     """Seconds to wait by a Retry-After header, a number or a date.
 
-    >>> _retry_after("3", 1.0), _retry_after(None, 1.0)
-    (3.0, 1.0)
+    >>> [_retry_after(value, 1.0) for value in ("3", "-3", "soon", "nan", None)]
+    [3.0, 0.0, 1.0, 1.0, 1.0]
     """
     if value is None:
         return otherwise
     try:
-        return max(float(value), 0.0)
+        seconds = float(value)
     except ValueError:
-        pass
-    try:
-        return max(parsedate_to_datetime(value).timestamp() - time(), 0.0)
-    except ValueError:
-        return otherwise
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time()
+        except ValueError:
+            return otherwise
+    return max(seconds, 0.0) if math.isfinite(seconds) else otherwise
