@@ -95,9 +95,10 @@ class MetricsLog:
         self._samples.resume(step)
         self._validated.resume(step if step is None or boundary_is_done else step - 1)
         first_step = 0 if step is None else step + 1
-        self._close_sinks()
         with opened(self._run_dir):
-            self._sinks = open_sinks(self._run_dir, self._config, self._resolved, first_step=first_step)
+            for sink in self._sinks:
+                sink.go_back(first_step)
+            self._sinks = self._sinks or open_sinks(self._run_dir, self._config, self._resolved, first_step=first_step)
 
     def write(
         self,
