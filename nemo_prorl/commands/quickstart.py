@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nemo_prorl.analysis.history import OVERALL, Change, RunHistory
+from nemo_prorl.analysis.history import Change, RunHistory
 from nemo_prorl.analysis.report import spread, write_report
 from nemo_prorl.commands import report
 from nemo_prorl.commands.option_parser import option_parser
 from nemo_prorl.errors import ConfigError
+from nemo_prorl.evaluation.estimate import OVERALL
 
 if TYPE_CHECKING:
     from nemo_prorl.quickstart.one_answer import Exchange

@@ -67,7 +67,7 @@ def _all(results: Results) -> list[tuple[str, Rows]]:
 
 
 def _sets(sets: Mapping[str, SetScore]) -> Rows:
-    """A row a set; pass@k of the smallest, the middle and the largest k."""
+    """A row a set; pass@k of 1 and of the largest k."""
     rows = [["set", "problems", "samples", "score", "pass@1", "pass@k", "largest k", "tokens", "cut", "unjudged"]]
     for name, score in sets.items():
         most = max(score.pass_at_k)
