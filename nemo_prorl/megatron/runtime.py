@@ -67,7 +67,7 @@ class Runtime:
             torch.cuda.set_device(device)
         else:
             _keep_freed_memory()
-        _join("nccl" if device.type == "cuda" else "gloo", _timeout(config))
+        join_ranks("nccl" if device.type == "cuda" else "gloo", _timeout(config))
         open_door()
         from megatron.core import parallel_state, tensor_parallel
 
@@ -139,7 +139,12 @@ def _timeout(config: MegatronConfig) -> timedelta:
     return timedelta(minutes=config.collective_timeout_minutes)
 
 
-def _join(backend: str, timeout: timedelta) -> None:
+def join_ranks(backend: str, timeout: timedelta) -> None:
+    """Make torch's process group of all ranks.
+
+    Raises:
+        ConfigError: nobody said where they meet.
+    """
     world_size = world_size_from_environment()
     if world_size == 1 and "MASTER_ADDR" not in os.environ:
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1, timeout=timeout)

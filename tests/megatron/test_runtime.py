@@ -5,6 +5,7 @@ import torch
 
 from nemo_prorl.config.schema import MegatronConfig
 from nemo_prorl.errors import ConfigError
+from nemo_prorl.megatron.reach import all_reduce_once
 from nemo_prorl.megatron.runtime import Runtime
 from tests.megatron import runtime_scenarios as scenarios
 from tests.processes import RankFailed, free_port, run_ranks
@@ -42,6 +43,14 @@ def test_a_rank_that_can_not_find_the_others_says_what_is_missing():
     (message,) = run_ranks(scenarios.started_with, 1, environment, {})
     assert "MASTER_PORT" in message
     assert "torchrun" in message
+
+
+def test_whoever_looks_whether_ranks_reach_each_other_is_told_the_same(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.delenv("MASTER_PORT", raising=False)
+    with pytest.raises(ConfigError, match="rank 0 of 2 can't find the others: MASTER_PORT not set"):
+        all_reduce_once("cpu", 5.0)
 
 
 def test_cuda_that_is_not_there_is_refused():
