@@ -40,7 +40,7 @@ class Post(Protocol):
         ...
 
     def tell(self, verdict: Verdict) -> None:
-        """To whom it isn't from."""
+        """To all that this rank hears."""
         ...
 
     def say_done(self) -> None:
