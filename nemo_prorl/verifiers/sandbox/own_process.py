@@ -61,7 +61,7 @@ def _confine(report: SandboxReport, settings: SandboxSettings, identity: privile
     if view.own is not None and identity.changes:
         os.chown(view.own, identity.uid, identity.gid)
     if report.holds("namespaces"):
-        namespaces.begin_world(privileges.is_privileged(identity), processes=False)
+        namespaces.begin_world(identity, processes=False)
     confinement.put_on(report, settings, identity, view, {})
     kernel.prctl(kernel.PR_SET_PDEATHSIG, death_signal)  # a change of user takes it back
     limits.set_limit(resource.RLIMIT_FSIZE, settings.output_bytes)
