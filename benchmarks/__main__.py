@@ -26,8 +26,7 @@ BENCHMARKS = {
     "gpu": "benchmarks.gpu:GPU",  # what one GPU reaches: MFU, FP8 over bf16, logprobs, memory
 }
 
-
-# Measured only when named: the others together take about a quarter of an hour, and one of these needs a GPU.
+# Measured only when named: the others together take about twenty minutes, and one of these needs a GPU.
 ASKED_FOR = ("costs", "gpu", "scaling")
 
 

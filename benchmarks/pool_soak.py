@@ -23,7 +23,7 @@ import psutil
 
 from benchmarks.machine import in_a_line, machine
 from nemo_prorl.data.prompt import Prompt
-from nemo_prorl.data.trajectory import Verdict
+from nemo_prorl.data.trajectory import OUTCOMES, Verdict
 from nemo_prorl.verifiers.pool import VerifierPool
 
 WORKERS, DEADLINE_SECONDS, VERDICTS_PER_PROCESS, WAITING = 2, 1.0, 200, 500
@@ -108,7 +108,7 @@ def soak(pool: VerifierPool, verdicts: int) -> tuple[list[dict[str, int]], dict[
     """What was seen on the way, ten times, and how many verdicts came out how."""
     draw = Random(0)
     waiting: deque[Future[Verdict]] = deque()
-    watched, outcomes = [], dict.fromkeys(("scored", "no_answer", "timeout", "error"), 0)
+    watched, outcomes = [], dict.fromkeys(OUTCOMES, 0)
     for number in range(verdicts):
         name, reference, text, _ = draw.choices(MIX, [weight for *_, weight in MIX])[0]
         waiting.append(pool.submit(_prompt(name, reference), text))

@@ -79,14 +79,15 @@ def _in_turns(case: Case, threads: int, *, rounds: int) -> list[Row]:
 
 
 def _engines(case: Case, folder: Path) -> dict[str, RolloutEngine]:
-    tokenizer, reader = copy(Tokenizer.load(folder)), TensorReader(folder)
+    tokenizer = copy(Tokenizer.load(folder))
     vocabulary = SIZES[case.model].vocabulary
     tokenizer.stop_ids = tuple(range(0, vocabulary, 100)) if case.ragged else ()
     engines: dict[str, RolloutEngine] = {
         name: made(folder, tokenizer, max_batch_sequences=case.places) for name, made in ENGINES.items()
     }
-    for engine in engines.values():
-        engine.load_weights((name, reader.get(name)) for name in reader.names)
+    with TensorReader(folder) as reader:
+        for engine in engines.values():
+            engine.load_weights((name, reader.get(name)) for name in reader.names)
     return engines
 
 

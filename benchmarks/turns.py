@@ -91,17 +91,22 @@ class Trainer:
             "HF_HUB_OFFLINE": "1",
         }
         self._log = log
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log.open("w"),
-            text=True,
-            cwd=ROOT,
-            env=environment,
-            start_new_session=True,
-        )
-        self.built = self._hear()
+        with log.open("w") as errors:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                cwd=ROOT,
+                env=environment,
+                start_new_session=True,
+            )
+        try:
+            self.built = self._hear()
+        except BaseException:
+            self._end()
+            raise
 
     def step(self) -> dict[str, float]:
         """Have one step done; what it took."""
@@ -127,6 +132,9 @@ class Trainer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end()
+
+    def _end(self) -> None:
         with suppress(OSError):
             self._process.stdin.close()  # type: ignore[union-attr]
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import select
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -12,7 +13,8 @@ from importlib import import_module
 from typing import NamedTuple
 
 from nemo_prorl import __version__
-from nemo_prorl.errors import INTERRUPTED, ProRLError, SettingsError, Stopped
+from nemo_prorl.commands.option_parser import positive
+from nemo_prorl.errors import INTERRUPTED, UNREAD, ProRLError, SettingsError, Stopped
 from nemo_prorl.world import rank_from_environment
 
 EXAMPLES = """\
@@ -20,8 +22,7 @@ examples:
   prorl quickstart                                    everything in minutes on a small machine
   prorl train model.path=FOLDER --dry-run             what a run would do; builds nothing
   prorl train recipe=tiny model.path=FOLDER run.dir=runs/first
-  torchrun --nproc-per-node 2 -m nemo_prorl train recipe=tiny model.path=FOLDER run.dir=runs/second \
-      megatron.tensor_parallel_size=2
+  torchrun --nproc-per-node 2 -m nemo_prorl train recipe=tiny model.path=FOLDER megatron.tensor_parallel_size=2
   prorl sft sft=jsonl sft.source.path=FILE model.path=FOLDER
   prorl data prepare only=[reasoning_gym]             the paper's sources as files; also: inspect, validate
   prorl evaluate MODEL benchmarks=math run.dir=evaluations/final
@@ -55,7 +56,9 @@ examples:
   prorl sft sft=jsonl sft.source.path=FILE model.path=FOLDER --dry-run
   prorl sft sft=jsonl sft.source.path=FILE model.path=FOLDER run.dir=runs/cold optimizer.lr=1e-5
 
-A line of FILE is {"messages": [{"role": "user", "content": "..."}], "response": "..."}. Exit codes: as prorl train."""
+A line of FILE is {"messages": [{"role": "user", "content": "..."}], "response": "..."}.
+
+Exit codes: as prorl train."""
 
 EVALUATE_EXAMPLES = """\
 examples:
@@ -99,7 +102,7 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code is 0, that of the error's class (see errors.py), or 130 after Ctrl-C."""
+    """Run one command; the exit code is 0, that of the error's class (see errors.py), 130 after Ctrl-C, or 141."""
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # so that "my_module:MyVerifier" is found beside where one works
     if "_ARGCOMPLETE" in os.environ:
@@ -115,19 +118,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         run: Callable[..., int] = import_module(command.module).run
         exit_code = run(rest, dry_run=options.dry_run)
-        sys.stdout.flush()
+        print(end="", flush=True)  # here, where what is wrong with it can be told
         return exit_code
     except ProRLError as error:
         _explain(error)
         return error.exit_code
     except BrokenPipeError:
-        if not options.dry_run:
+        if not _is_read_no_further():
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `... --dry-run | head` has read enough
-        return 0
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
+        return 0 if options.dry_run else UNREAD
     except KeyboardInterrupt:
         print("prorl: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def _is_read_no_further() -> bool:
+    """Whether the pipe that broke is our own output: `... | head` has read enough."""
+    output = select.poll()
+    with suppress(OSError):  # no file at all
+        output.register(sys.stdout.fileno(), 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in output.poll(0))
 
 
 def complete() -> None:
@@ -162,15 +173,9 @@ def _parser() -> argparse.ArgumentParser:
         if command.settings:
             sub.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings, see below")
             sub.add_argument(
-                "--world-size", type=_positive, metavar="N", help="with --dry-run: plan for N ranks, without torchrun"
+                "--world-size", type=positive, metavar="N", help="with --dry-run: plan for N ranks, without torchrun"
             )
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return int(text)
 
 
 def _refuse_options(command: str, overrides: Sequence[str]) -> None:

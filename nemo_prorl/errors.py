@@ -19,12 +19,15 @@
     └── Stopped                         75   again   no failure: it was asked to stop, and the same command goes on
 
 "no": it would happen again, so a person has to look first. 75 is EX_TEMPFAIL of sysexits.h, "try again". Ctrl-C twice
-gives 130; a run that was killed has its signal's code; either may be started again.
+gives 130, output that is read no further (`... | head`) 141; a run that was killed has its signal's code; all of these
+may be started again.
 
 Every message says where, what was found, what is allowed, and what to do. Text from a model is never an error.
 """
 
-INTERRUPTED = 130  # what a shell reports for a process that Ctrl-C ended
+# What a shell reports for a process that ended so.
+INTERRUPTED = 130  # by Ctrl-C
+UNREAD = 141  # since nobody reads any more what it prints
 
 
 class ProRLError(Exception):

@@ -43,6 +43,13 @@ def resolve(name: str, known: Mapping[str, str], setting: str) -> Any:
         ) from error
 
 
+def knobs_of(target: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The keyword-only arguments of a plug-in, each annotated with its type itself, not with a text that names it."""
+    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)  # type: ignore[misc]
+    parameters = inspect.signature(target).parameters.values()
+    return [one.replace(annotation=hints.get(one.name, Any)) for one in parameters if one.kind is one.KEYWORD_ONLY]
+
+
 def check_knobs(target: Callable[..., Any], knobs: Mapping[str, Any], setting: str) -> dict[str, Any]:
     """`knobs` converted to the types of `target`'s keyword-only arguments.
 
@@ -50,27 +57,24 @@ def check_knobs(target: Callable[..., Any], knobs: Mapping[str, Any], setting: s
         SettingsError: a knob that `target` doesn't have, one that it needs and isn't given, or a value of the wrong
             type or out of its range.
     """
-    function = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]
-    parameters = [p for p in inspect.signature(target).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    allowed = {p.name for p in parameters}
-    missing = sorted(p.name for p in parameters if p.default is p.empty and p.name not in knobs)
+    known = {knob.name: knob for knob in knobs_of(target)}
+    missing = sorted(name for name, knob in known.items() if knob.default is knob.empty and name not in knobs)
     if missing:
         raise SettingsError(
             f"{setting}: {target.__name__} also needs {', '.join(missing)}; set {setting}.{missing[0]}=..."
         )
-    hints = get_type_hints(function, include_extras=True)
     checked = {}
     for key, value in knobs.items():
-        if key not in allowed:
-            nearest = get_close_matches(key, allowed, n=1)
+        if key not in known:
+            nearest = get_close_matches(key, known, n=1)
             hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
             raise SettingsError(
                 f"{setting}.{key} is not a knob of {target.__name__}.{hint} If a file of "
                 f"conf/ sets it, leave it out by '~{setting}.{key}'. {target.__name__} has: "
-                f"{', '.join(sorted(allowed)) or 'none'}."
+                f"{', '.join(sorted(known)) or 'none'}."
             )
         try:
-            checked[key] = TypeAdapter(hints.get(key, Any)).validate_python(value)
+            checked[key] = TypeAdapter(known[key].annotation).validate_python(value)
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
             raise SettingsError(f"{setting}.{key}: {reason}; found {value!r}.") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Pulse:
-    """`beats`: of microbatches, completions and the like, since the process began."""
+    """`beats`: of microbatches, completions, rows and the like, since the process began."""
 
     def __init__(self) -> None:
         self.beats = 0

@@ -75,11 +75,12 @@ def _read(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     for path in sorted(folder.glob("reset_*.json")):
         try:
             said = json.loads(path.read_text(encoding="utf-8"))
-            if isinstance(said, dict) and isinstance(said["reason"], str):
-                yield path, said
-                continue
-        except (OSError, ValueError, KeyError) as error:
+            if not isinstance(said, dict) or not isinstance(said.get("reason"), str):
+                raise ValueError(f"it has no reason, a text; found {said!r:.80}")
+        except (OSError, ValueError) as error:
             log.warning("%s is no request for a reset: %r", path, error)
+        else:
+            yield path, said
 
 
 def _write(path: Path, said: dict[str, Any]) -> None:

@@ -159,8 +159,11 @@ class RunState:
         self.scores = self.scores if is_comparable else []
         self.response_tokens = []
 
-    def was_reset(self, to_best: bool) -> None:
-        """Policy, reference or both were reset, to the present policy or the best one."""
+    def was_reset(self, to: Best | None, context_tokens: int) -> None:
+        """Policy, reference or both were reset, `to` a best policy or, None, the present one.
+
+        Scores begin with its own, if that was taken with the `context_tokens` that the stage has.
+        """
         self.before = Before(
             step=self.step,
             reward=self._lately("reward"),
@@ -169,9 +172,10 @@ class RunState:
             score=self.scores[-1] if self.scores else None,
         )
         self.last_steps = []  # what comes is compared with what was
-        if to_best and self.best is not None and self.best.step != self.step:
-            self.policy_score = None
-        known = [self.best.score] if to_best and self.best is not None else self._present_score()
+        known = self._present_score()
+        if to is not None:
+            known = [to.score] if to.context_tokens == context_tokens else []
+            self.policy_score = self.policy_score if to.step == self.step else None
         self.resets, self.steps_since_reset, self.kls, self.scores = self.resets + 1, 0, [], known
 
     def before_reset(self) -> dict[str, float]:

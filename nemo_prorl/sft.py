@@ -21,11 +21,12 @@ from nemo_prorl.config.updates import BadUpdatesConfig
 from nemo_prorl.control import RunControl
 from nemo_prorl.data.sources.demonstrations import DemonstrationSource, encode_demonstration
 from nemo_prorl.data.tokenizer import Tokenizer
-from nemo_prorl.errors import DataError, Stopped
+from nemo_prorl.errors import CheckpointError, DataError, Stopped
 from nemo_prorl.megatron.checkpoint import Checkpoints
 from nemo_prorl.megatron.model import PolicyModel
 from nemo_prorl.megatron.optimizer import PolicyOptimizer
 from nemo_prorl.megatron.schedule import Schedule, TokenRows, TokenScores
+from nemo_prorl.pulse import PULSE
 from nemo_prorl.telemetry.metrics import MetricsLog, StepMetrics
 from nemo_prorl.telemetry.progress import Progress
 from nemo_prorl.telemetry.timer import Timer
@@ -172,13 +173,26 @@ class SupervisedTrainer:
         return pairs
 
     def resume(self) -> None:
-        """Go on from the newest whole checkpoint, if there is one."""
+        """Go on from the newest whole checkpoint, if there is one.
+
+        Raises:
+            CheckpointError: it belongs to a run of another model, or of more steps.
+        """
         newest = self.checkpoints.newest()
         if newest is not None:
             restored = self.checkpoints.restore(newest, self.model, self.optimizer, {})
-            for change in self.identity.recognise(restored):
-                self.progress.say(f"since the checkpoint this has changed: {change}")
+            changed = self.identity.recognise(restored)
             self.step = self.saved_step = restored["step"]
+            if self.step > self.config.steps:
+                raise CheckpointError(
+                    f"the run in this folder has done {self.step} steps, more than sft.steps={self.config.steps}; "
+                    "choose another run.dir, or set as many"
+                )
+            for change in changed:
+                self.progress.say(f"since the checkpoint this has changed: {change}")
+            is_over = self.step == self.config.steps
+            done = "complete, nothing is left to train" if is_over else f"resumed after step {self.step}"
+            self.progress.say(f"the run in this folder is {done}")
         self.metrics.resume(self.step if newest is not None else None)
         self.progress.resume(self.step)
 
@@ -194,6 +208,7 @@ def encoded_within(
     named: list[str] = []
     too_long = 0
     for number in numbers:
+        PULSE.beat()
         demonstration = source.row(number)
         prompt, response = encode_demonstration(tokenizer, demonstration)
         tokens = len(prompt) + len(response)

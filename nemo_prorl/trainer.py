@@ -94,8 +94,8 @@ class ProRLTrainer:
                         step_metrics = self.train_step(stage)
                 except Rewind as reason:
                     self.rewind(str(reason))
-                    continue
-                self.advance(stage, step_metrics)
+                else:
+                    self.advance(stage, step_metrics)
                 self.finish_step()
         except (Stopped, EngineFailedError) as stop:
             self.leave(stop)
@@ -105,7 +105,7 @@ class ProRLTrainer:
                 self.actor.export(self.export_to)
 
     def finish_step(self) -> None:
-        """What is due between two steps, once: a run that was stopped in the midst of it does it when it resumes."""
+        """What is due between two steps, once; who goes on from a checkpoint saved in the midst of it does the rest."""
         self.saver.tell()
         if self.state.finished_step == self.state.step:
             return
@@ -183,6 +183,7 @@ class ProRLTrainer:
         """A hard reset: the reference becomes the policy, the optimizer starts afresh (paper, section 2.3.1)."""
         self.report_effect_of_reset()
         event, what = self.state.before_reset(), self.stage.resets.what
+        best: Best | None = None
         with self.timer("reset"):
             if self.stage.resets.to == "best" and (best := self.return_to_best()):
                 event |= {"reset/best_step": best.step, "reset/best_score": best.score}
@@ -192,7 +193,7 @@ class ProRLTrainer:
                 self.actor.reset_reference()
             if self.stage.resets.optimizer:
                 self.actor.reset_optimizer()
-        self.state.was_reset(to_best="reset/best_step" in event)
+        self.state.was_reset(best, self.stage.sampling.context_tokens)
         self.metrics.write(self.state.step, event, kind="reset", note=f"{what}: {reason}")
         self.progress.say(f"reset of {what} at step {self.state.step}: {reason}")
 
@@ -276,7 +277,7 @@ class ProRLTrainer:
         self.updates.rewound(restored.step)
         self.stand_at(restored)
         note = f"in step {step} {reason}; went back to the checkpoint of step {restored.step}, and on with other data"
-        self.metrics.write(restored.step + 1, self.updates.counts(), kind="rewind", note=note)
+        self.metrics.write(restored.step + 1, self.updates.counts() | self.timer.drain(), kind="rewind", note=note)
         self.progress.say(note)
 
     def resume(self) -> None:

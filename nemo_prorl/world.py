@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-from nemo_prorl.errors import ProRLError, RolloutError, Stopped, TrainingError
+from nemo_prorl.errors import PeerLostError, ProRLError, Stopped, TrainingError
 
 T = TypeVar("T")
 
@@ -89,13 +89,13 @@ class World(Protocol):
 def gather_or_raise(world: World, value: T, failure: Exception | None, doing: str) -> list[T]:
     """Every rank's `value`; or, when a rank has failed, an error on all of them, so that none waits for another.
 
-    The rank that failed raises its own error. The others raise one of the same class, which decides on the exit code,
-    naming the rank and what all were `doing`. When some rank was asked to stop, all of them raise `Stopped`, whatever
-    befell another: a stop saves, and that takes every rank.
+    The rank that failed raises its own error. The others raise one of the same class, which decides on the exit code
+    (PeerLostError where it is none of ours), naming the rank and what all were `doing`. When some rank was asked to
+    stop, all of them raise `Stopped`, whatever befell another: a stop saves, and that takes every rank.
     """
     told = None
     if failure is not None:
-        kind = type(failure) if isinstance(failure, ProRLError) else RolloutError
+        kind = type(failure) if isinstance(failure, ProRLError) else PeerLostError
         told = kind, str(failure) if isinstance(failure, Stopped) else f"{type(failure).__name__}: {failure}"
     answers = world.gather((value, told))
     stops = [failed[1] for _, failed in answers if failed is not None and failed[0] is Stopped]

@@ -59,18 +59,14 @@ install() {
     run "${pip[@]}" --no-deps --no-build-isolation 'megatron-core>=0.16,<0.17'
     run "${pip[@]}" --no-deps --no-build-isolation \
         'transformer-engine>=2.9,<2.12' "transformer-engine-cu$(cuda_major)>=2.9,<2.12" 'transformer-engine-torch>=2.9,<2.12'
-    run "${pip[@]}" --no-build-isolation --constraint "$(torch_as_it_is)" --editable "$root"
+    # The host's torch is kept: the one that our constraints name is of another build.
+    constraint=$(mktemp)
+    trap 'rm -f "$constraint"' EXIT
+    "$python" -c 'import torch; print("torch==" + torch.__version__)' >"$constraint"
+    run "${pip[@]}" --no-build-isolation --constraint "$constraint" --editable "$root"
 }
 
 cuda_major() { "$python" -c 'import torch; print(torch.version.cuda.split(".")[0])'; }
-
-# A constraints file that keeps the host's torch, since ours are of another build.
-torch_as_it_is() {
-    local file
-    file=$(mktemp)
-    "$python" -c 'import torch; print("torch==" + torch.__version__)' >"$file"
-    printf '%s\n' "$file"
-}
 
 verify() {
     run "$1/bin/python" -c '

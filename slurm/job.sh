@@ -49,7 +49,7 @@ meeting_place() { # export where the ranks meet, and until when
     export MASTER_PORT=${MASTER_PORT:-$((20000 + SLURM_JOB_ID % 500 * 20))} # ranks take some of the 16 above it, too
     if [[ -z ${SLURM_JOB_END_TIME:-} ]]; then
         local ends
-        ends=$(squeue --noheader --job "$JOB" --format %e 2>/dev/null) &&
+        ends=$(squeue --noheader --job "$JOB" --format %e 2>/dev/null) && [[ -n $ends ]] &&
             ends=$(date --date "$ends" +%s 2>/dev/null) && export SLURM_JOB_END_TIME=$ends
     fi
 }

@@ -10,6 +10,7 @@
 # NAME is train, sft, evaluate or convert: the batch script. SBATCH OPTIONS are of the form --name=value.
 # --chain N    N jobs of one name, of which one runs at a time (singleton). The chain ends when the run has finished,
 #              when a person has stopped it, or when it fails in a way that would come again; jobs left then end at once.
+#              Chains of one name wait for each other: give each a --job-name of its own.
 # --seeds A-B  run.seed and run.dir are set for each. With --chain, a chain for each.
 # --dry-run    print the lines of sbatch, and submit nothing.
 set -euo pipefail
@@ -53,7 +54,11 @@ if [[ -n $preset ]]; then
     options=("${of_preset[@]}" "${options[@]}") # the later one wins, so what was typed does
 fi
 [[ -z $chain || $chain =~ ^[1-9][0-9]*$ ]] || die "--chain $chain: how many jobs?"
-[[ -z $seeds || $seeds =~ ^[0-9]+(-[0-9]+)?$ ]] || die "--seeds $seeds: a number, or first-last"
+if [[ -n $seeds ]]; then
+    [[ $seeds =~ ^[0-9]+(-[0-9]+)?$ ]] || die "--seeds $seeds: a number, or first-last"
+    first=$((10#${seeds%-*})) last=$((10#${seeds#*-}))
+    ((first <= last)) || die "--seeds $seeds: the first is above the last"
+fi
 
 for_seed() { # for_seed SEED ARGUMENTS...: in `arguments`, with run.seed and a run.dir of its own
     local seed=$1 argument found=''
@@ -95,7 +100,7 @@ for option in "${options[@]}"; do
 done
 arguments=("$@")
 if [[ -n $seeds && -n $chain ]]; then
-    for ((seed = ${seeds%-*}; seed <= ${seeds#*-}; seed++)); do
+    for ((seed = first; seed <= last; seed++)); do
         for_seed "$seed" "$@"
         submit_chain "$job_name-seed_$seed"
     done

@@ -1,5 +1,6 @@
 """What a user types, what comes out, and the exit code."""
 
+import subprocess
 import sys
 import types
 
@@ -8,6 +9,7 @@ import pytest
 from nemo_prorl import cli, errors
 from nemo_prorl.cli import Command, main
 from nemo_prorl.quickstart.tiny_model import make_tiny_model
+from tests.house.source import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +65,26 @@ def test_ctrl_c_ends_quietly(command, capsys):
     command.error = KeyboardInterrupt()
     assert main(["do"]) == 130
     assert capsys.readouterr().err == "prorl: interrupted\n"
+
+
+@pytest.mark.parametrize(("options", "code"), [([], 141), (["--dry-run"], 0)])
+def test_output_that_nobody_reads_any_more_ends_it_quietly(options, code):
+    """As `prorl settings | head` does; a dry run has done all there is to do."""
+    command = [sys.executable, "-m", "nemo_prorl", "settings", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, text=True) as process:
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == ("", code)
+
+
+def test_without_an_output_at_all_a_command_does_its_work():
+    done = subprocess.run(["bash", "-c", f"{sys.executable} -m nemo_prorl settings optimizer.lr >&-"], cwd=ROOT)
+    assert done.returncode == 0
+
+
+def test_a_pipe_that_broke_elsewhere_is_no_quiet_end(command):
+    command.error = BrokenPipeError("a worker's")
+    with pytest.raises(BrokenPipeError, match="a worker's"):
+        main(["do"])
 
 
 def test_a_bug_is_not_explained_away(command):

@@ -117,8 +117,9 @@ def test_a_request_for_a_reset_is_obeyed_once_and_again_when_its_step_is_trained
     assert resumed.reset_request(5).reason.startswith("a new one")
 
 
-def test_what_is_no_request_is_named_and_passed_over(tmp_path, caplog):
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"reason": 5}'])
+def test_what_is_no_request_is_named_and_passed_over(tmp_path, caplog, text):
     ask_for_reset(tmp_path, "fine")
-    (tmp_path / "requests" / "reset_0.json").write_text("{")
+    (tmp_path / "requests" / "reset_0.json").write_text(text)
     assert ResetRequests(tmp_path).after(1).reason.startswith("fine")
     assert "reset_0.json is no request for a reset" in caplog.text

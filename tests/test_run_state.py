@@ -46,7 +46,7 @@ def test_the_best_validation_is_the_highest_of_its_context_length():
 def test_after_a_reset_series_begin_with_the_score_of_the_policy_reset_to():
     state = stepped(a_state(), {"kl": 0.2})
     state.validated(0.5, 32, 0.5)
-    state.was_reset(to_best=False)
+    state.was_reset(None, 32)
     assert (state.scores, state.kls, state.steps_since_reset, state.resets) == ([0.5], [], 0, 1)
     assert state.stage_scores == [0.5], "the stage goes on"
 
@@ -54,7 +54,7 @@ def test_after_a_reset_series_begin_with_the_score_of_the_policy_reset_to():
 def test_a_score_of_an_older_policy_is_not_that_of_the_one_reset_to():
     state = stepped(a_state(), {})
     state.validated(0.5, 32, 0.5)
-    stepped(state, {}).was_reset(to_best=False)
+    stepped(state, {}).was_reset(None, 32)
     assert state.scores == []
 
 
@@ -62,8 +62,16 @@ def test_a_reset_to_the_best_begins_with_the_best_score():
     state = stepped(a_state(), {})
     state.validated(0.5, 32, 0.5)
     stepped(state, {}).validated(0.3, 32, 0.3)
-    state.was_reset(to_best=True)
+    state.was_reset(state.best, 32)
     assert state.scores == [0.5]
+
+
+def test_a_reset_to_a_best_policy_of_another_context_length_begins_without_a_score():
+    state = stepped(a_state(), {})
+    state.validated(0.5, 32, 0.5)
+    stepped(state, {}).entered(LONGER, FIRST)
+    state.was_reset(state.best, 64)
+    assert state.scores == []
 
 
 def test_a_new_stage_begins_its_own_series_and_keeps_those_of_the_reset():
@@ -85,7 +93,7 @@ def test_the_effect_of_a_reset_compares_means_before_and_after():
     """Rewards .2, .4 before and .5, .7 after; entropies 1.0 and 0.5; validations .3 and .6."""
     state = stepped(a_state(), {"reward": 0.2, "entropy": 1.0}, {"reward": 0.4, "entropy": 1.0})
     state.validated(0.3, 32, 0.3)
-    state.was_reset(to_best=False)
+    state.was_reset(None, 32)
     stepped(state, {"reward": 0.5, "entropy": 0.5, "kl": 0.01}, {"reward": 0.7, "entropy": 0.5, "kl": 0.02})
     state.validated(0.6, 32, 0.6)
     assert state.effect_of_reset() == pytest.approx(
@@ -107,7 +115,7 @@ def test_the_effect_of_a_reset_compares_means_before_and_after():
 def test_it_survives_json():
     state = stepped(a_state(), {"kl": 0.1, "reward": 0.2, "response_tokens": 3.0})
     state.validated(0.3, 32, 0.3)
-    state.was_reset(to_best=False)
+    state.was_reset(None, 32)
     saved: dict[str, Any] = json.loads(json.dumps(state.as_dict()))
     assert RunState.from_dict(saved) == state
 

@@ -153,7 +153,7 @@ class PolicyActor(AlignableGenerativeInterface):  # type: ignore[misc]
 
 
 def to_aligner(batch: RolloutBatch) -> dict[str, Any]:
-    """The batch under the keys that NeMo-Aligner's GRPO actor reads."""
+    """The batch under the keys that NeMo-Aligner's GRPO actor reads, and three more that `from_aligner` does."""
     known = {
         "response_tokens": batch.tokens_BS,
         "prompt_lengths": batch.prompt_lengths_B,
@@ -166,6 +166,7 @@ def to_aligner(batch: RolloutBatch) -> dict[str, Any]:
         "inference_logprobs": batch.sampler_logprobs_BT,
         "temperature": batch.temperature,
         "samples_per_prompt": batch.rewards_GN.shape[1],
+        "domains": batch.domains_B,
     }
     return {key: value for key, value in known.items() if value is not None}
 

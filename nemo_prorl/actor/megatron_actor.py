@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nemo_prorl.actor.export import Export
 from nemo_prorl.actor.interface import AnyBatch, Metrics, PolicyActor, from_aligner
-from nemo_prorl.actor.reference import ReferencePolicy
+from nemo_prorl.actor.reference import ReferencePolicy, logprobs_of
 from nemo_prorl.algorithm.diagnostics import of_domains_seen
 from nemo_prorl.algorithm.policy_loss import PolicyLoss
 from nemo_prorl.algorithm.reduction import Mean
@@ -25,6 +25,7 @@ from nemo_prorl.megatron.model import PolicyModel
 from nemo_prorl.megatron.offload import TrainingMemory
 from nemo_prorl.megatron.optimizer import PolicyOptimizer
 from nemo_prorl.megatron.schedule import Schedule, TokenRows, TokenScores
+from nemo_prorl.megatron.snapshot import WeightSnapshot
 from nemo_prorl.megatron.weights import export_weights
 from nemo_prorl.recipe import Stage
 from nemo_prorl.rollout.engine import Sampled
@@ -59,6 +60,8 @@ class MegatronActor(PolicyActor):
 
     def prepare_for_inference(self) -> None:
         self._memory.release()
+        if self._reference is not None:
+            self._reference.snapshot.let_go()  # fetched after a validation, or for a step that was left out
         self._engine.load_weights(export_weights(self._model))
 
     def infer(self, prompts: Sequence[Prompt], sampling: SamplingParams) -> Iterator[Sampled]:
@@ -77,9 +80,7 @@ class MegatronActor(PolicyActor):
             self._reference.snapshot.fetch()
 
     def get_inference_log_probs(self, batch: AnyBatch) -> Tensor:
-        batch = _as_batch(batch)
-        rows = TokenRows(batch.tokens_BS, batch.lengths_B, batch.prompt_lengths_B, batch.updates)
-        return self._schedule.score(rows, batch.temperature).logprobs_BT.cpu()
+        return logprobs_of(_as_batch(batch), self._schedule)
 
     def get_init_policy_logprobs(self, batch: AnyBatch) -> Tensor:
         if self._reference is None:
@@ -106,7 +107,7 @@ class MegatronActor(PolicyActor):
         return mean.total / mean.count.clamp(min=1), {**metrics, "policy/total_loss": mean}
 
     def finish_training_step(self) -> None:
-        pass  # Megatron's schedule has reduced the gradients already, overlapped with the last backward
+        pass  # Megatron's schedule has reduced the gradients already
 
     def finish_training(self) -> None:
         self._memory.release()
@@ -151,7 +152,7 @@ class MegatronActor(PolicyActor):
         self._export(self._model, folder)
 
     @property
-    def _snapshots(self) -> dict[str, Any]:
+    def _snapshots(self) -> dict[str, WeightSnapshot]:
         return {} if self._reference is None else {"reference": self._reference.snapshot}
 
 

@@ -9,6 +9,12 @@ from nemo_prorl.megatron.schedule import Schedule, TokenRows
 from nemo_prorl.megatron.snapshot import WeightSnapshot
 
 
+def logprobs_of(batch: RolloutBatch, schedule: Schedule) -> Tensor:
+    """[B, T] float32, on the CPU: what the model makes of `batch` with the weights it has now, at its temperature."""
+    rows = TokenRows(batch.tokens_BS, batch.lengths_B, batch.prompt_lengths_B, batch.updates)
+    return schedule.score(rows, batch.temperature).logprobs_BT.cpu()
+
+
 class ReferencePolicy:
     """A frozen copy of the policy's weights, run through the policy's own model by swapping pointers.
 
@@ -20,10 +26,9 @@ class ReferencePolicy:
         self.snapshot, self._schedule = snapshot, schedule
 
     def logprobs(self, batch: RolloutBatch) -> Tensor:
-        """[B, T] float32, at the batch's temperature."""
+        """See `logprobs_of`."""
         with self.snapshot.in_place():
-            rows = TokenRows(batch.tokens_BS, batch.lengths_B, batch.prompt_lengths_B, batch.updates)
-            return self._schedule.score(rows, batch.temperature).logprobs_BT.cpu()
+            return logprobs_of(batch, self._schedule)
 
     def reset_to_policy(self) -> None:
         """From now on the reference is what the policy is at this moment."""

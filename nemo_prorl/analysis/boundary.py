@@ -84,6 +84,7 @@ def benchmarks_of(folders: Mapping[Role, EvaluationFolder]) -> dict[str, Benchma
 
 
 def _benchmarks_of_set(name: str, folders: Mapping[Role, EvaluationFolder]) -> Iterator[Benchmark]:
+    """A set of one task is one benchmark; of several, each of them is."""
     asked = {role: folder.manifest().sets[name] for role, folder in folders.items()}
     if len({one.identity for one in asked.values()}) > 1:
         raise DataError(
@@ -108,7 +109,7 @@ def _benchmarks_of_set(name: str, folders: Mapping[Role, EvaluationFolder]) -> I
         }
         start += len(found)
         yield Benchmark(
-            name=benchmark_name(name, task, len(tasks)),
+            name=name if len(tasks) == 1 else f"{name}/{task}",
             title=asked["base"].title if len(tasks) == 1 else task,
             set=name,
             task=task,
@@ -116,11 +117,6 @@ def _benchmarks_of_set(name: str, folders: Mapping[Role, EvaluationFolder]) -> I
             uids=tuple(each.uid for each in found),
             counts=counts,
         )
-
-
-def benchmark_name(set_name: str, task: str, tasks: int) -> str:
-    """A set of one task is one benchmark; of several, each of them is."""
-    return set_name if tasks == 1 else f"{set_name}/{task}"
 
 
 def analysed(one: Benchmark, boundary_k: int) -> BenchmarkAnalysis:

@@ -42,9 +42,10 @@ def evaluation_samples(folder: EvaluationFolder) -> Samples:
     name = folder.manifest().model.name
 
     def read() -> Iterator[Mapping[str, Any]]:
+        manifest = folder.manifest()
         problems = folder.problems(("set", "uid", "prompt_tokens", "messages"))
         asked = dict(zip(zip(problems["set"], problems["uid"], strict=True), _questions(problems), strict=True))
-        for set_name in folder.manifest().sets:
+        for set_name in manifest.sets:
             for part in folder.parts(set_name):
                 columns = {column: kind for column, kind in SAMPLE_COLUMNS.items() if column != "tokens"}
                 rows = read_table([part], columns)
@@ -59,7 +60,7 @@ def evaluation_samples(folder: EvaluationFolder) -> Samples:
                             "response": record["text"],
                             "shaped_reward": record["reward"],
                             "from": f"evaluation: {name}, {set_name}",
-                            "step": folder.manifest().model.step or 0,
+                            "step": manifest.model.step or 0,
                         }
 
     return Samples(f"evaluation: {name}", read)

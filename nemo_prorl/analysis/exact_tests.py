@@ -125,9 +125,11 @@ def correlation(x_P: NDArray[np.float64], y_P: NDArray[np.float64]) -> tuple[flo
 
     Up to 7 points every permutation is looked at, so 3 points have no p-value below 1/3.
     """
+    if len(x_P) < 3:
+        return None
     x_P, y_P = x_P - x_P.mean(), y_P - y_P.mean()
     scale = math.sqrt(float((x_P**2).sum() * (y_P**2).sum()))
-    if len(x_P) < 3 or scale < 1e-12:
+    if scale < 1e-12:
         return None
     seen = float(x_P @ y_P)
     orders = _orders(len(x_P))

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-from nemo_prorl.analysis.history import OVERALL, Curve, RunHistory, mean_curve
+from nemo_prorl.analysis.history import Curve, RunHistory, mean_curve
+from nemo_prorl.evaluation.estimate import OVERALL
 
 BLUE, ORANGE, GREY, INK = "#2563a8", "#d97706", "#8a8f98", "#25282d"
 DPI = 150

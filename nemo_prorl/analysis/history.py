@@ -10,9 +10,9 @@ from statistics import fmean
 from typing import Any
 
 from nemo_prorl.errors import DataError
+from nemo_prorl.evaluation.estimate import OVERALL
 from nemo_prorl.telemetry.records import METRICS_FILE, read_records
 
-OVERALL = "all"  # stands where a task's name stands: validation/all/pass_at_1
 PASS_AT_K = re.compile(r"validation/(?!sets/|domains/)(?P<task>.+)/pass_at_(?P<k>\d+)")
 
 Curve = Sequence[tuple[int, float]]  # (step, value)
@@ -67,9 +67,7 @@ class RunHistory:
 
     @property
     def ks(self) -> list[int]:
-        """The k of every pass@k that was validated, in order."""
-        matches = [PASS_AT_K.fullmatch(name) for record in self.validations for name in record]
-        return sorted({int(match["k"]) for match in matches if match})
+        return ks_of(self.validations)
 
 
 @dataclass(frozen=True)
@@ -96,6 +94,12 @@ class Change:
     @property
     def gains(self) -> list[float]:
         return [after - before for before, after in zip(self.before, self.after, strict=True)]
+
+
+def ks_of(validations: Sequence[Mapping[str, Any]]) -> list[int]:
+    """The k of every pass@k that was validated, in order."""
+    matches = [PASS_AT_K.fullmatch(name) for record in validations for name in record]
+    return sorted({int(match["k"]) for match in matches if match})
 
 
 def mean_curve(curves: Sequence[Curve]) -> Curve:

@@ -1,5 +1,5 @@
 """A corpus behind an HTTP API as infini-gram's (api.infini-gram.io): how often does an index of trillions of tokens
-have a text? A door to httpx2.
+have a text?
 
 The texts of whole words are asked for; how they fall into the index's own tokens is the server's business. A span that
 begins in the midst of a text is looked up as one at a word's beginning.
@@ -7,40 +7,44 @@ begins in the midst of a text is looked up as one at a word's beginning.
 
 from __future__ import annotations
 
-import logging
-import time
+import asyncio
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
-import httpx2
 import numpy as np
 from numpy.typing import NDArray
 
 from nemo_prorl.analysis.creativity import Words, dj_search
 from nemo_prorl.errors import DataError
-
-log = logging.getLogger(__name__)
+from nemo_prorl.json_api import JsonApi, RefusedError, UnansweredError, UnreadableError
 
 ATTEMPTS = 6
-FIRST_PAUSE_SECONDS = 0.5
-PASSING = (429, 500, 502, 503, 504)
+SECONDS_TO_ANSWER = 30.0
+FIRST_WAIT_SECONDS = 0.5
 
 
 class InfiniGramCorpus:
     """Asks `address` about the index `index`, one question at a time; answers are kept. To be used with `with`.
 
     Raises:
-        DataError: the server refuses, can't be reached after several attempts, or answers otherwise than it should.
+        DataError: the server refuses, or gives no answer of the right form in several attempts.
+        ConfigError: there is no such API at the address.
     """
 
-    def __init__(
-        self, address: str, index: str, *, timeout_seconds: float = 30.0, pause_seconds: float = FIRST_PAUSE_SECONDS
-    ) -> None:
-        self._address, self._index, self._pause = address, index, pause_seconds
-        self._client = httpx2.Client(timeout=timeout_seconds)
+    def __init__(self, address: str, index: str, *, first_wait_seconds: float = FIRST_WAIT_SECONDS) -> None:
+        self._address, self._index = address, index
+        self._api = JsonApi(
+            address,
+            api_key_variable=None,
+            timeout_seconds=SECONDS_TO_ANSWER,
+            attempts=ATTEMPTS,
+            first_wait_seconds=first_wait_seconds,
+            who="infini-gram's API",
+            advice="--infini-gram-url",
+        )
+        self._runner = asyncio.Runner()
         self._known: dict[str, int] = {}
-        self.asked = 0
 
     def longest_matches(self, words: Words, lengths: Sequence[int]) -> NDArray[np.int64]:
         """See `creativity.Corpus`."""
@@ -54,42 +58,30 @@ class InfiniGramCorpus:
 
     def _ask(self, text: str) -> int:
         question = {"index": self._index, "query_type": "count", "query": text}
-        problem = ""
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                time.sleep(self._pause * 2 ** (attempt - 1))
-            try:
-                self.asked += 1
-                answer = self._client.post(self._address, json=question)
-            except httpx2.TransportError as error:
-                problem = f"{type(error).__name__}: {error}"
-                continue
-            if answer.status_code in PASSING:
-                problem = f"status {answer.status_code}"
-                continue
-            return self._count_in(answer)
-        raise DataError(
-            f"{self._address} gave no answer in {ATTEMPTS} attempts ({problem}); is it reachable from here?"
-        )
-
-    def _count_in(self, answer: httpx2.Response) -> int:
         try:
-            said: Any = answer.json()
-        except ValueError:
-            said = None
-        if isinstance(said, dict) and "error" in said:
-            raise DataError(f"{self._address} refuses: {said['error']} (index {self._index!r})")
-        if answer.status_code != 200 or not isinstance(said, dict) or not isinstance(said.get("count"), int):
+            return self._runner.run(self._api.post("", question, _count))
+        except RefusedError as error:
+            raise DataError(f"{self._address} refuses: {error} (index {self._index!r})") from error
+        except UnansweredError as error:
             raise DataError(
-                f"{self._address} answers with status {answer.status_code}, {answer.text[:80]!r}; expected a JSON "
-                "object with 'count', as infini-gram's API gives"
-            )
-        return int(said["count"])
+                f"{self._address} gives no answer that can be used: {error}. Is it reachable from here, and an API as "
+                "infini-gram's?"
+            ) from error
 
     def __enter__(self) -> InfiniGramCorpus:
+        self._runner.run(self._api.__aenter__())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._client.close()
+        with self._runner:
+            self._runner.run(self._api.__aexit__(kind, error, traceback))
+
+
+def _count(answer: Any) -> int:
+    if isinstance(answer, dict) and "error" in answer:
+        raise RefusedError(str(answer["error"]))
+    if not isinstance(answer, dict) or not isinstance(answer.get("count"), int):
+        raise UnreadableError(f"an answer without 'count', {str(answer)[:80]!r}")
+    return int(answer["count"])

@@ -142,7 +142,7 @@ REWARDS = Section(
             [line("verifier's", "reward/kept_mean"), line("after shaping", "reward/shaped_mean")],
             top=1.0,
         ),
-        Panel("Groups that teach, by domain", "fraction", [line("", "rollout/<domain>/kept_fraction")], top=1.0),
+        Panel("Groups that teach, by domain", "fraction", [line("", "rollout/<domain>/teaching_fraction")], top=1.0),
         Panel(
             "Not judged",
             "fraction of answers",

@@ -8,7 +8,8 @@ from pathlib import Path
 from statistics import fmean
 
 from nemo_prorl.analysis.figures import draw_training, draw_validation
-from nemo_prorl.analysis.history import OVERALL, Change, RunHistory
+from nemo_prorl.analysis.history import Change, RunHistory
+from nemo_prorl.evaluation.estimate import OVERALL
 
 
 def write_report(

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
+from nemo_prorl.analysis.history import ks_of
 from nemo_prorl.analysis.packed import column
 from nemo_prorl.analysis.panels import (
     SECTIONS_OF_STEPS,
@@ -21,13 +22,13 @@ from nemo_prorl.analysis.panels import (
 )
 from nemo_prorl.analysis.run_record import Record, RunRecord
 from nemo_prorl.analysis.tables import duration, event_tables
-from nemo_prorl.analysis.validation_section import change_table, ks_of, panels_by_place, with_error
+from nemo_prorl.analysis.validation_section import change_table, panels_by_place, with_error
 from nemo_prorl.data.prompt import DOMAINS
 from nemo_prorl.telemetry.attempts import STALE_SECONDS
+from nemo_prorl.telemetry.status import ENDS
 from nemo_prorl.telemetry.watch import KINDS
 
 NOT_CURVES = {"step", "kind", "note", "name", "time/unix_seconds"}
-ENDS = ("finished", "stopped", "failed")
 
 
 def story_of(run: RunRecord, *, more: Sequence[Mapping[str, Any]] = (), now: float | None = None) -> dict[str, Any]:

@@ -6,20 +6,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nemo_prorl.analysis.history import OVERALL, PASS_AT_K
 from nemo_prorl.analysis.panels import Panel, held_out
 from nemo_prorl.analysis.tables import Table
+from nemo_prorl.evaluation.estimate import OVERALL
 
 PLACE = re.compile(r"validation/(?P<place>.+)/(score|pass_at_1)")
 GROUPS = ("domains/", "sets/")
 
 Record = Mapping[str, Any]
-
-
-def ks_of(validations: Sequence[Record]) -> list[int]:
-    """The k of every pass@k that was validated, in order."""
-    matches = [PASS_AT_K.fullmatch(name) for record in validations for name in record]
-    return sorted({int(match["k"]) for match in matches if match})
 
 
 def places_of(validations: Sequence[Record]) -> list[str]:

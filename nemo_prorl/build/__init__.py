@@ -23,17 +23,12 @@ from nemo_prorl.algorithm.objective import OBJECTIVES
 from nemo_prorl.algorithm.policy_loss import PolicyLoss
 from nemo_prorl.algorithm.reduction import AGGREGATIONS
 from nemo_prorl.build.evaluating import evaluation as evaluation
-from nemo_prorl.build.pool import verifier_pool
 from nemo_prorl.build.rollouts import collector_from, gate_from, rollout_maker
 from nemo_prorl.build.stages import recipe_from
 from nemo_prorl.cadence import Cadence
 from nemo_prorl.config.choice import SourceConfig, as_knobs
 from nemo_prorl.config.identity import RunIdentity
-from nemo_prorl.config.schema import (
-    LossConfig,
-    ProRLConfig,
-    SFTConfig,
-)
+from nemo_prorl.config.schema import LossConfig, ProRLConfig, SFTConfig
 from nemo_prorl.data.mixture import Avoidance, Mixture, Objection, Weighting, question_keys
 from nemo_prorl.data.sources import SOURCES
 from nemo_prorl.data.sources.base import Source
@@ -63,6 +58,7 @@ from nemo_prorl.telemetry.run import Run
 from nemo_prorl.telemetry.watch import Watch, alarms_from
 from nemo_prorl.trainer import ProRLTrainer
 from nemo_prorl.update_guard import UpdateGuard
+from nemo_prorl.verifiers.configured_pool import verifier_pool
 from nemo_prorl.weights.architecture import Architecture
 from nemo_prorl.weights.hf_folder import TensorReader
 from nemo_prorl.weights.identity import model_identity
@@ -191,6 +187,7 @@ class _Engine:
 
 @contextmanager
 def open_engine(config: ProRLConfig | SFTConfig, architecture: Architecture) -> Iterator[_Engine]:
+    """Megatron with the model of model.path. Collective."""
     run, megatron = config.run, config.megatron
     log.info(
         "model %s (%s parameters), %d ranks, run folder %s",

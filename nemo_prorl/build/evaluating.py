@@ -1,4 +1,4 @@
-"""Everything that `prorl evaluate` needs, wired and open."""
+"""The wiring of an evaluation: a model of any format, an engine that has it, and the problems it is asked."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any
 
 from torch import Tensor
 
-from nemo_prorl.build.pool import verifier_pool
 from nemo_prorl.config.choice import as_knobs
 from nemo_prorl.config.evaluate import BenchmarkConfig, EvaluateConfig
 from nemo_prorl.config.schema import MegatronConfig
@@ -35,6 +34,7 @@ from nemo_prorl.rollout.engine import chosen_engine, closed_at_end, takes_weight
 from nemo_prorl.telemetry.environment import package_versions
 from nemo_prorl.telemetry.progress import Progress
 from nemo_prorl.telemetry.run import Run
+from nemo_prorl.verifiers.configured_pool import verifier_pool
 from nemo_prorl.weights.hf_writer import write_companions, write_config
 from nemo_prorl.world import rank_from_environment
 
@@ -45,6 +45,7 @@ PLACES_IN_A_RUN = ("checkpoints", "export", "weights")
 
 @contextmanager
 def evaluation(config: EvaluateConfig, run: Run) -> Iterator[Evaluator]:
+    """Everything that `prorl evaluate` needs, wired and open."""
     check_published(config.scores.beside, "scores.beside")
     opened = open_folder(Path(config.model.path), None if config.model.like is None else Path(config.model.like))
     files = described(opened, Path(config.run.dir))

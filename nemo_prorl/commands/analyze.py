@@ -8,12 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
-from nemo_prorl.analysis.analyse import BOUNDARY_K, analyse, write_analysis
-from nemo_prorl.analysis.creativities import creativities
+from nemo_prorl.analysis.analyse import BOUNDARY_K, RESPONSES, analyse, write_analysis
 from nemo_prorl.analysis.creativity import Corpus
 from nemo_prorl.analysis.records import ANALYSIS, IN_WORDS, Role
 from nemo_prorl.analysis.summary import in_words
-from nemo_prorl.commands.option_parser import option_parser
+from nemo_prorl.commands.option_parser import option_parser, positive
 from nemo_prorl.errors import ConfigError
 from nemo_prorl.evaluation.folder import EvaluationFolder
 
@@ -35,7 +34,7 @@ def run(arguments: list[str], *, dry_run: bool) -> int:
     """Analyse, or with `dry_run` say which benchmarks there are. Returns the exit code.
 
     Raises:
-        ConfigError: the output can't be written.
+        ConfigError: the output can't be written, or an address isn't infini-gram's.
         DataError: evaluations aren't finished, or not of the same problems; a corpus can't be read.
     """
     options = _options(arguments)
@@ -46,10 +45,9 @@ def run(arguments: list[str], *, dry_run: bool) -> int:
             print(f"{role:<6}  {manifest.model.name}: {', '.join(manifest.sets)}")
         return 0
     with _corpus(options) as corpus:
-        found = None
-        if corpus is not None:
-            found = creativities(folders, corpus, problems=options.responses, told=_say)
-        analysis = analyse(folders, boundary_k=options.boundary_k, creativity=found, told=_say)
+        analysis = analyse(
+            folders, boundary_k=options.boundary_k, corpus=corpus, responses=options.responses, told=_say
+        )
     try:
         write_analysis(analysis, options.output)
     except OSError as error:
@@ -94,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("evaluations", nargs="+", type=Path, metavar="FOLDER", help="BASE [MIDDLE] FINAL")
     made.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="analysis.json and analysis.md")
     made.add_argument(
-        "--boundary-k", type=_positive, default=BOUNDARY_K, metavar="K", help="of pass@k, the boundary; default: 128"
+        "--boundary-k", type=positive, default=BOUNDARY_K, metavar="K", help="of pass@k, the boundary; default: 128"
     )
     creative = made.add_mutually_exclusive_group()
     creative.add_argument("--corpus", type=Path, metavar="FOLDER", help="creativity index against its text files")
@@ -103,7 +101,11 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--infini-gram-url", default=INFINI_GRAM, metavar="URL", help=f"default: {INFINI_GRAM}")
     made.add_argument(
-        "--responses", type=_positive, default=64, metavar="N", help="looked up for each benchmark, one a problem"
+        "--responses",
+        type=positive,
+        default=RESPONSES,
+        metavar="N",
+        help="looked up for each benchmark, one a problem",
     )
     return made
 
@@ -114,9 +116,3 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     if not 2 <= len(options.evaluations) <= 3:
         made.error(f"two or three folders are compared; found {len(options.evaluations)}")
     return options
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return int(text)

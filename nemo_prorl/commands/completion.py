@@ -49,11 +49,11 @@ def parser_of(
 
 
 def continued(typed: str, root: Root) -> Iterator[str]:
-    """The settings that begin with what was typed; once it has its "=", the values."""
+    """All settings, of which argcomplete takes those that begin as `typed` does; once it has its "=", its values."""
     key, equals, _ = typed.partition("=")
     groups = options_in([conf_folder()])
     if not equals:
-        names = [*(group for group in groups), *(setting.path for setting in settings(SCHEMAS[root]))]
+        names = [*groups, *(setting.path for setting in settings(SCHEMAS[root]))]
         yield from (f"{name.partition('<')[0]}" + ("=" if "<" not in name else "") for name in names)
     elif key in groups:
         yield from (f"{key}={name}" for name in groups[key])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nemo_prorl.commands.option_parser import option_parser
+from nemo_prorl.commands.option_parser import option_parser, positive
 
 COMMANDS = ("info", "hf-to-megatron", "megatron-to-hf", "compare", "reshard")
 FOLDERS = """
@@ -20,6 +20,9 @@ examples:
   prorl convert megatron-to-hf runs/prorl/checkpoints my-model --like Qwen2.5-1.5B
   prorl convert compare Qwen2.5-1.5B my-model --logprobs
   prorl convert reshard nemo-checkpoint qwen-megatron --tensor-parallel 8
+
+Exit codes: 0; 1 when `compare` or --check-logprobs finds a difference; 2, 4 or 5 when an option, a model folder or a
+checkpoint can't be used.
 """
 
 
@@ -95,7 +98,7 @@ def _to_megatron(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--vocabulary-multiple",
-        type=_count,
+        type=positive,
         default=128,
         metavar="N",
         help="the vocabulary is padded to a multiple of N and of --tensor-parallel; must be as who loads it has it "
@@ -103,12 +106,12 @@ def _to_megatron(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--tensor-parallel",
-        type=_count,
+        type=positive,
         default=1,
         metavar="N",
         help="cut tensors for N ranks, so that each reads no more than its own; others can load them too (default: 1)",
     )
-    command.add_argument("--max-shard-bytes", type=_count, default=5_000_000_000, metavar="N", help="default: 5 GB")
+    command.add_argument("--max-shard-bytes", type=positive, default=5_000_000_000, metavar="N", help="default: 5 GB")
     _check_logprobs(command)
 
 
@@ -125,7 +128,7 @@ def _megatron_to_hf(commands: argparse._SubParsersAction[argparse.ArgumentParser
     command.add_argument(
         "--dtype", choices=("fp32", "bf16", "fp16"), help="of the written weights; default: as in the model's config"
     )
-    command.add_argument("--max-shard-bytes", type=_count, default=5_000_000_000, metavar="N", help="default: 5 GB")
+    command.add_argument("--max-shard-bytes", type=positive, default=5_000_000_000, metavar="N", help="default: 5 GB")
     command.add_argument("--overwrite", action="store_true", help="replace a model folder that is there")
     _check_logprobs(command)
     return command
@@ -166,10 +169,3 @@ def _check_logprobs(command: argparse.ArgumentParser) -> None:
         help="afterwards run both on the same random tokens, Megatron's with Megatron Core and Hugging Face's with "
         "transformers, and say how much logprobs differ (takes the memory of both models)",
     )
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return number

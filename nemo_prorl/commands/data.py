@@ -23,7 +23,9 @@ examples:
   prorl data validate problems.jsonl --domain math
 
 `prorl data prepare` takes settings, KEY=VALUE: `prorl settings --of data-prepare` lists them. The others have
-options: `prorl data inspect --help`. docs/data.md has the format of the files and what is known of the sources."""
+options: `prorl data inspect --help`. docs/data.md has the format of the files and what is known of the sources.
+
+Exit codes: 0; 2 when a setting is wrong; 3 when problems can't be read or used."""
 
 
 def run(arguments: list[str], *, dry_run: bool) -> int:

@@ -17,13 +17,16 @@ from nemo_prorl.data.sources.jsonl import JsonlSource
 from nemo_prorl.data.sources.parquet import ParquetSource
 from nemo_prorl.data.tokenizer import Tokenizer
 from nemo_prorl.errors import ConfigError, DataError
+from nemo_prorl.telemetry.columns import aligned
 
 NO_PROBLEMS = (".rejected.jsonl",)
 
 EXAMPLES = """\
 examples:
   prorl data inspect data/prorl --page data.html
-  prorl data inspect problems.jsonl --domain math --tokenizer MODEL_FOLDER"""
+  prorl data inspect problems.jsonl --domain math --tokenizer MODEL_FOLDER
+
+Exit codes: 0; 2 when the page can't be written; 3 when a file can't be read."""
 
 
 def run(arguments: list[str], *, dry_run: bool) -> int:
@@ -81,9 +84,7 @@ def _table(found: Statistics) -> str:
                 ("", source, task, *_measures(found.task_lengths[domain, source, task])) for _, source, task in keys
             ]
     rows.append(("total", "", "", f"{found.total:,}", "", "", "", ""))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [[*map(str.ljust, row[:3], widths[:3]), *map(str.rjust, row[3:], widths[3:])] for row in rows]
-    return "\n".join("  ".join(line).rstrip() for line in lines)
+    return aligned(rows, texts=3)
 
 
 def _measures(lengths: Lengths) -> tuple[str, str, str, str, str]:

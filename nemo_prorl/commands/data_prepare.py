@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,8 @@ from nemo_prorl.data.prepare.converters import CONVERTERS
 from nemo_prorl.data.prepare.manifest import Manifest
 from nemo_prorl.data.prepare.pipeline import Source, begun_with, prepare, work_folder
 from nemo_prorl.errors import ConfigError, DataError, SettingsError
-from nemo_prorl.plugins import configured
+from nemo_prorl.plugins import configured, knobs_of
+from nemo_prorl.telemetry.columns import aligned
 from nemo_prorl.telemetry.log import configure_logging
 
 log = logging.getLogger(__name__)
@@ -57,6 +57,7 @@ def run(arguments: list[str], *, dry_run: bool) -> int:
     A source that can't be prepared doesn't keep the others from it. Returns the exit code.
 
     Raises:
+        ConfigError: a setting can't be used, or the judge has no key.
         DataError: sources that couldn't be read or written any further; the same command goes on from there.
     """
     if {"-h", "--help"} & set(arguments):
@@ -67,10 +68,12 @@ def run(arguments: list[str], *, dry_run: bool) -> int:
     config = load_config("prepare", arguments)
     makers = _makers(config)
     converters = {name: maker() for name, maker in makers.items()}
-    _check_judge(converters, config.judge)
+    missing = _missing_key(converters, config.judge)
     if dry_run:
-        print(_plan(config, converters))
+        print("\n".join([_plan(config, converters), *([f"before it can begin: {missing}"] if missing else [])]))
         return 0
+    if missing:
+        raise ConfigError(missing)  # better known before hours of other work
     configure_logging(rank=0, level="INFO", file=None)
     _warn(converters)
     check_evaluation(config.quality)
@@ -121,18 +124,17 @@ def _records(name: str, converter: Converter, config: PrepareConfig) -> Records:
     return published.from_hub(converter.card, choice.revision or origin.get("revision"), choice.files)
 
 
-def _check_judge(converters: Mapping[str, Converter], judge: JudgeConfig) -> None:
-    """Raises:
-    ConfigError: a source needs the judge, and there is no key for it: better known before hours of other work.
-    """
+def _missing_key(converters: Mapping[str, Converter], judge: JudgeConfig) -> str | None:
+    """That a source needs the judge and there is no key for it, and what to do; None: there is, or none is needed."""
     asking = [name for name, converter in converters.items() if needs_judge(converter)]
     has_default = judge.base_url == JudgeConfig().base_url
-    if asking and has_default and not os.environ.get(judge.api_key_variable):
-        raise ConfigError(
-            f"sources.{asking[0]} is judged by {judge.model} at {judge.base_url}, but the environment variable "
-            f"{judge.api_key_variable} has no key. Set it, or judge.base_url of a server of yours, or go without "
-            f"a judge by sources.{asking[0]}.agreement=flags, or without that source by only=[...]"
-        )
+    if not asking or not has_default or os.environ.get(judge.api_key_variable):
+        return None
+    return (
+        f"sources.{asking[0]} is judged by {judge.model} at {judge.base_url}, but the environment variable "
+        f"{judge.api_key_variable} has no key. Set it, or judge.base_url of a server of yours, or go without "
+        f"a judge by sources.{asking[0]}.agreement=flags, or without that source by only=[...]"
+    )
 
 
 def _makers(config: PrepareConfig) -> dict[str, partial[Converter]]:
@@ -148,8 +150,7 @@ def _makers(config: PrepareConfig) -> dict[str, partial[Converter]]:
 
 def _settings(maker: partial[Converter]) -> dict[str, Any]:
     """Every knob of a converter with its value, given or not."""
-    knobs = inspect.signature(maker.func).parameters.values()
-    return {knob.name: maker.keywords.get(knob.name, knob.default) for knob in knobs if knob.kind is knob.KEYWORD_ONLY}
+    return {knob.name: maker.keywords.get(knob.name, knob.default) for knob in knobs_of(maker.func)}
 
 
 def _warn(converters: Mapping[str, Converter]) -> None:
@@ -165,7 +166,7 @@ def _plan(config: PrepareConfig, converters: Mapping[str, Converter]) -> str:
         wanted = f"<= {source.problems:,}" if source.problems else "all"
         place = source.folder or (f"hub: {card.hub} ({source.revision or 'newest'})" if card.hub else "made here")
         rows.append((name, card.domain, wanted, f"{card.paper_problems:,}", card.licence, place))
-    lines = [_table(rows), "", f"into {config.folder}, as {config.format}; seed {config.seed}"]
+    lines = [aligned(rows, texts=len(rows[0])), "", f"into {config.folder}, as {config.format}; seed {config.seed}"]
     lines += [f"{name}: {converter.card.caution}" for name, converter in converters.items() if converter.card.caution]
     for name, converter in converters.items():
         if needs_judge(converter):
@@ -184,10 +185,6 @@ def _summary(manifests: Sequence[Manifest], folder: Path) -> str:
         for step, reasons in one.rejected.items():
             told = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
             lines.append(f"{one.name}, left out in step {step!r}: {told}")
-    return "\n".join([_table(rows), "", *lines, f"{folder}: `prorl data inspect {folder}` shows what is in it"])
-
-
-def _table(rows: Iterable[tuple[str, ...]]) -> str:
-    rows = list(rows)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    return "\n".join(
+        [aligned(rows, texts=len(rows[0])), "", *lines, f"{folder}: `prorl data inspect {folder}` shows what is in it"]
+    )

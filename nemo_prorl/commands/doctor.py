@@ -20,7 +20,7 @@ examples:
   prorl doctor rollout recipe=prorl megatron=gpu rollout=tensorrt_llm model.path=FOLDER
   prorl doctor cluster --folder runs               this host; all hosts of a job: sbatch slurm/preflight.sh
 
-Exit codes: 0 when a run would start; otherwise that of the error with which it would end here."""
+Exit codes: 0 when a run would start; otherwise that of the error with which it would end here; of `cluster` 1."""
 
 _WEAKER = {
     "namespaces": "",
@@ -71,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
         "sandbox",
         help="what keeps programs that a model writes from touching anything of yours",
         description="Try every layer of the sandbox on this host. The exit code is 0 when rewards for code are given.",
+        epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     isolation.add_argument("--level", choices=get_args(Level), default="auto", help="what is demanded; default: auto")
@@ -88,6 +89,4 @@ def parser() -> argparse.ArgumentParser:
     )
     doctor_rollout.add_options(sampler)
     doctor_cluster.add_topic(topics)
-    for topic in topics.choices.values():
-        topic.epilog = EXAMPLES
     return made

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from nemo_prorl.commands.option_parser import seconds
 from nemo_prorl.errors import ProRLError
 from nemo_prorl.preflight.finding import Finding, RankReport
 from nemo_prorl.preflight.host import check_gpus, check_space, gpus_of_job
@@ -24,11 +25,20 @@ from nemo_prorl.world import rank_from_environment, world_size_from_environment
 FAILED = 1
 IMPORT_SECONDS = 120.0  # importing torch from a cold network file system takes its time, and is no failure
 SECONDS_TO_TELL = 4.0  # before the limit: what is missing by then is missing
+LEAST_SECONDS = 10.0  # in less, ranks could not find each other before that
 
 DESCRIPTION = """\
 Look at this host; under srun or torchrun at all hosts of the job, and whether they see and reach each other:
 versions, GPUs, driver, free space, the shared folder, one all-reduce. Says what to do about what is wrong, and exits
 with 1 then."""
+
+EXAMPLES = """\
+examples:
+  prorl doctor cluster --folder runs                         this host
+  sbatch slurm/preflight.sh FOLDER                           all hosts of a job
+  torchrun --nproc-per-node 2 -m nemo_prorl doctor cluster   the ranks of this one
+
+Exit codes: 0; 1 when something is wrong, with what to do about it."""
 
 
 def add_topic(topics: Any) -> None:
@@ -37,6 +47,7 @@ def add_topic(topics: Any) -> None:
         "cluster",
         help="what a run on several hosts needs",
         description=DESCRIPTION,
+        epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     topic.add_argument(
@@ -49,7 +60,13 @@ def add_topic(topics: Any) -> None:
     topic.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="what the run is to compute on"
     )
-    topic.add_argument("--seconds", type=float, default=30.0, metavar="N", help="limit of all checks; default: 30")
+    topic.add_argument(
+        "--seconds",
+        type=seconds(LEAST_SECONDS, 3600),
+        default=30.0,
+        metavar="N",
+        help="limit of all checks; default: 30",
+    )
     topic.add_argument("--free-gib", type=float, default=50.0, metavar="N", help="in --folder; default: 50")
     topic.add_argument("--json", action="store_true", help="for programs to read")
     topic.set_defaults(action=cluster, plan="would look at every host of this job, and have them meet")
@@ -133,7 +150,8 @@ def _all_reduce(device: Literal["cpu", "cuda"], limit: Limit) -> Finding:
             "the hosts see each other's files, but don't reach each other: NCCL_SOCKET_IFNAME or GLOO_SOCKET_IFNAME "
             "may have to name the interface, a firewall may be in between; NCCL_DEBUG=INFO says more (docs/cluster.md)"
         )
-        return Finding("network", "failed", str(error).strip().splitlines()[0], advice)
+        found = str(error).strip() or type(error).__name__
+        return Finding("network", "failed", found.splitlines()[0], advice)
 
 
 class Limit:

@@ -23,7 +23,9 @@ examples:
   prorl doctor rollout model.path=FOLDER recipe=tiny
   prorl doctor rollout recipe=prorl megatron=gpu rollout=tensorrt_llm model.path=FOLDER
   prorl doctor rollout rollout=openai rollout.base_url=http://HOST:8000/v1 model.path=FOLDER --json
-  torchrun --nproc-per-node 2 -m nemo_prorl doctor rollout model.path=FOLDER megatron.tensor_parallel_size=2"""
+  torchrun --nproc-per-node 2 -m nemo_prorl doctor rollout model.path=FOLDER megatron.tensor_parallel_size=2
+
+Exit codes: 0; 6 when the engine samples another policy; as `prorl train` when trainer or engine can't be built."""
 
 
 def add_options(topic: argparse.ArgumentParser) -> None:

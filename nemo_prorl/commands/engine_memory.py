@@ -36,18 +36,18 @@ def engine_memory(
 ) -> tuple[EngineMemory, str]:
     """What the engine takes when its cache is full of rows of the longest kind, and what can't be said.
 
-    Each rank's engine has the whole model. Engines without `max_batch_sequences` have no model of ours, or one that
-    only they know.
+    Each rank's engine has the whole model. Engines without `max_batch_sequences`, or with another `dtype`, have no
+    model of ours, or one that only they know.
     """
     name, knobs = rollout
-    if "max_batch_sequences" not in knobs:
+    size = BYTES.get(knobs.get("dtype", "fp32"))
+    if "max_batch_sequences" not in knobs or size is None:
         return EngineMemory(), f"what the rollout engine {name} needs"
-    size = BYTES[knobs["dtype"]] if "dtype" in knobs else BYTES["fp32"]
     weights = architecture.parameter_count * size
     of_a_token = 2 * architecture.num_layers * architecture.kv_size * size
     if "kv_cache_fraction" not in knobs:
         return EngineMemory(weights, knobs["max_batch_sequences"] * longest_row * of_a_token), ""
-    if knobs["kv_cache_tokens"]:
+    if knobs.get("kv_cache_tokens"):
         return EngineMemory(weights, knobs["kv_cache_tokens"] * of_a_token), ""
     share = f"{knobs['kv_cache_fraction']:.0%} of what is free when the rollout engine starts"
     at_most = f", at most {CHIPS[megatron.chip].usable_bytes / 2**30:,.0f} GiB" if megatron.chip else ""

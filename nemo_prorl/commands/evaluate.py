@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from nemo_prorl.commands.attempt import attempt
@@ -24,12 +25,12 @@ def run(arguments: list[str], *, dry_run: bool) -> int:
 
 
 def with_model(arguments: list[str]) -> list[str]:
-    """`arguments` as overrides alone: what is none of them is the model's path.
+    """`arguments` as overrides alone: what is none of them, or a folder whatever its name, is the model's path.
 
     >>> with_model(["models/one", "benchmarks=math"])
     ['model.path="models/one"', 'benchmarks=math']
     """
-    paths = [argument for argument in arguments if "=" not in argument and not argument.startswith("~")]
+    paths = [one for one in arguments if Path(one).is_dir() or ("=" not in one and not one.startswith("~"))]
     if len(paths) > 1:
         raise SettingsError(f"prorl evaluate takes one model at a time; found {', '.join(paths)}")
     escaped = [path.replace("\\", "\\\\").replace('"', '\\"') for path in paths]

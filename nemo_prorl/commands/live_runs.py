@@ -7,7 +7,7 @@ from pathlib import Path
 from nemo_prorl.errors import ConfigError
 from nemo_prorl.telemetry.attempts import Attempt
 from nemo_prorl.telemetry.run_folder import written
-from nemo_prorl.telemetry.status import read_status
+from nemo_prorl.telemetry.status import ENDS, read_status
 
 
 def live_run(run_dir: Path, command: str) -> Attempt:
@@ -27,7 +27,7 @@ def live_run(run_dir: Path, command: str) -> Attempt:
             return attempt
     said = read_status(run_dir)
     state = said.get("state", "unknown")
-    ended = state if state in ("finished", "stopped", "failed") else f"{state} until it was killed"
+    ended = state if state in ENDS else f"{state} until it was killed"
     reason = f": {said['reason']}" if said.get("reason") else ""
     raise ConfigError(
         f"prorl {command}: no run is live in {run_dir}; attempt {attempt.number} was the last and is {ended}{reason}. "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, get_type_hints
+from typing import NamedTuple
 
 from nemo_prorl.algorithm.advantage import ADVANTAGES
 from nemo_prorl.algorithm.correction import CORRECTIONS
@@ -16,7 +16,7 @@ from nemo_prorl.data.prepare.converters import CONVERTERS
 from nemo_prorl.data.sources import SOURCES
 from nemo_prorl.data.sources.demonstrations import DEMONSTRATIONS
 from nemo_prorl.errors import ConfigError
-from nemo_prorl.plugins import resolve
+from nemo_prorl.plugins import knobs_of, resolve
 from nemo_prorl.rollout.engine import ROLLOUT_ENGINES
 
 TABLES: Mapping[str, Mapping[str, str]] = {
@@ -58,18 +58,14 @@ def _plugin(setting: str, name: str, table: Mapping[str, str]) -> Plugin:
     except ConfigError:
         return Plugin(setting, name, "needs a package that isn't installed here", ())
     meaning = " ".join((inspect.getdoc(target) or "").partition("\n\n")[0].split())
-    function = target.__init__ if inspect.isclass(target) else target
-    hints = get_type_hints(function, include_extras=True)
-    parameters = [one for one in inspect.signature(target).parameters.values() if one.kind is one.KEYWORD_ONLY]
-    return Plugin(setting, name, meaning, tuple(_knob(setting, one, hints) for one in parameters))
+    return Plugin(setting, name, meaning, tuple(_knob(setting, knob) for knob in knobs_of(target)))
 
 
-def _knob(setting: str, parameter: inspect.Parameter, hints: Mapping[str, Any]) -> Setting:
-    hint = hints.get(parameter.name, Any)
+def _knob(setting: str, knob: inspect.Parameter) -> Setting:
     return Setting(
-        path=f"{setting}.{parameter.name}",
-        kind=kind_of(hint),
-        default=None if parameter.default is parameter.empty else default_as_typed(parameter.default),
+        path=f"{setting}.{knob.name}",
+        kind=kind_of(knob.annotation),
+        default=None if knob.default is knob.empty else default_as_typed(knob.default),
         allowed="",
         meaning="",
     )

@@ -9,7 +9,6 @@ from typing import Any
 
 from nemo_prorl.config.choice import as_knobs
 from nemo_prorl.config.prepare import JudgeConfig, PrepareConfig, QualityConfig
-from nemo_prorl.config.verifiers import VerifierPoolConfig
 from nemo_prorl.data.prepare.base import AsksJudge, Converter
 from nemo_prorl.data.prepare.chat import ChatApi
 from nemo_prorl.data.prepare.judge import Bill, LanguageModelJudge
@@ -24,10 +23,9 @@ from nemo_prorl.data.sources.base import Source
 from nemo_prorl.data.tokenizer import Tokenizer
 from nemo_prorl.errors import ConfigError
 from nemo_prorl.plugins import configured
-from nemo_prorl.verifiers.pool import VerifierPool
+from nemo_prorl.verifiers.configured_pool import verifier_pool
 from nemo_prorl.verifiers.references import objection_to
 from nemo_prorl.verifiers.rows import RowJudge
-from nemo_prorl.verifiers.sandbox import SandboxSettings
 
 
 @contextmanager
@@ -45,7 +43,7 @@ def passes_for(converter: Converter, config: PrepareConfig) -> Iterator[list[Pas
         passes.append(_prompt_length(quality.tokenizer, quality.max_prompt_tokens))
     with ExitStack() as stack:
         if converter.card.domain in quality.own_reference:
-            pool = stack.enter_context(_pool(config.verifiers))
+            pool = stack.enter_context(verifier_pool(config.verifiers))
             passes.append(OwnReference(RowJudge(pool), threads=2 * config.verifiers.workers))
         if needs_judge(converter):
             passes.append(_judge(config.judge, Path(config.folder)))
@@ -83,11 +81,6 @@ def _evaluation_sources(quality: QualityConfig) -> Iterator[tuple[str, Source]]:
 def _prompt_length(folder: str, max_prompt_tokens: int) -> PromptLength:
     tokenizer = Tokenizer.load(Path(folder))
     return PromptLength(lambda row: len(tokenizer.render(row.messages)), max_prompt_tokens=max_prompt_tokens)
-
-
-def _pool(verifiers: VerifierPoolConfig) -> VerifierPool:
-    settings = verifiers.model_dump(exclude={"sandbox"})
-    return VerifierPool(**settings, sandbox=SandboxSettings(**verifiers.sandbox.model_dump()))
 
 
 def _judge(judge: JudgeConfig, folder: Path) -> LanguageModelJudge:

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nemo_prorl.analysis.history import OVERALL, Change, RunHistory
+from nemo_prorl.analysis.history import Change, RunHistory
 from nemo_prorl.analysis.report import spread, write_report
 from nemo_prorl.commands import report
 from nemo_prorl.commands.option_parser import option_parser
 from nemo_prorl.errors import ConfigError
+from nemo_prorl.evaluation.estimate import OVERALL
 
 if TYPE_CHECKING:
     from nemo_prorl.quickstart.one_answer import Exchange
@@ -33,7 +34,9 @@ examples:
   prorl quickstart --seeds 3             three times over, with the spread in the report
   prorl quickstart --dry-run             the commands that it would run
 
-The report is runs/quickstart/report.md, the trained model runs/quickstart/seed_0/prorl/export."""
+The report is runs/quickstart/report.md, the trained model runs/quickstart/seed_0/prorl/export.
+
+Exit codes: 0; otherwise that of the training that has ended, see `prorl train --help`."""
 
 TITLE = "ProRL quickstart"
 INTRODUCTION = """\
@@ -149,15 +152,18 @@ def _claim(out: Path, settings: dict[str, int | bool]) -> None:
     """Note the settings in the folder, or refuse a folder that was made with others.
 
     Raises:
-        ConfigError: says which settings the folder was made with.
+        ConfigError: says which settings the folder was made with; or it can't be written.
     """
     note = out / "quickstart.json"
     if note.exists() and (former := json.loads(note.read_text())) != settings:
         raise ConfigError(
             f"--out {out} was made with {former}, this is {settings}. Choose another --out, or delete that folder"
         )
-    out.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps(settings) + "\n")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps(settings) + "\n")
+    except OSError as error:
+        raise ConfigError(f"--out {out} can't be written: {error}. Choose another --out") from error
 
 
 def make_model(folder: Path, seed: int, *, fast: bool) -> None:
@@ -176,13 +182,29 @@ def _do(job: Job) -> int:
         return 0
     start = time.monotonic()
     _say(f"{job.title}: prorl {' '.join([job.command, *job.overrides])}")
-    exit_code = subprocess.run(job.arguments, check=False).returncode
+    exit_code = exit_code_of(job.arguments)
     seconds = f"{time.monotonic() - start:.0f} s"
     if exit_code:
-        print(f"quickstart: {job.title} ended with exit code {exit_code} after {seconds}; see above", file=sys.stderr)
+        told = f"quickstart: {job.title} ended with exit code {exit_code} after {seconds}; see above"
+        print(f"{told}. Started again, it goes on from there", file=sys.stderr)
     else:
         _say(f"{job.title}: done in {seconds}")
-    return abs(exit_code)  # a signal comes as a negative number
+    return exit_code
+
+
+def exit_code_of(arguments: Sequence[str]) -> int:
+    """What a command ends with, as a shell says it: 128 and the number of the signal that killed it, if one did.
+
+    Ctrl-C asks the command to stop, and it is waited for, since a training saves first.
+    """
+    with subprocess.Popen(arguments) as process:
+        while True:
+            try:
+                code = process.wait()
+            except KeyboardInterrupt:
+                process.terminate()  # a terminal has told it, too; to a training that is the same request
+            else:
+                return code if code >= 0 else 128 - code
 
 
 def _report(out: Path, seeds: Sequence[int], cost: str, *, fast: bool) -> None:

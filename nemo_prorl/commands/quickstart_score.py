@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nemo_prorl.build import held_out_from, verifier_pool
+from nemo_prorl.build import held_out_from
 from nemo_prorl.build.stages import recipe_from
 from nemo_prorl.config.schema import ProRLConfig
 from nemo_prorl.data.tokenizer import Tokenizer
 from nemo_prorl.evaluation.result import ValidationResult
 from nemo_prorl.evaluation.runner import Validator
+from nemo_prorl.rollout.engine import closed_at_end
 from nemo_prorl.rollout.native.engine import native_or_transformers
+from nemo_prorl.verifiers.configured_pool import verifier_pool
 from nemo_prorl.weights.hf_folder import TensorReader
 from nemo_prorl.world import LocalWorld
 
@@ -21,9 +23,9 @@ def score(config: ProRLConfig) -> ValidationResult:
     tokenizer = Tokenizer.load(folder)
     sets = held_out_from(config, tokenizer)
     limits = recipe_from(config.recipe.stages).stages[0].sampling
-    engine, reader = native_or_transformers(folder, tokenizer), TensorReader(folder)
-    engine.load_weights((name, reader.get(name)) for name in reader.names)
-    with verifier_pool(config.verifiers) as pool:
+    with closed_at_end(native_or_transformers(folder, tokenizer)) as engine, verifier_pool(config.verifiers) as pool:
+        with TensorReader(folder) as reader:
+            engine.load_weights((name, reader.get(name)) for name in reader.names)
         validator = Validator(
             engine=engine,
             pool=pool,

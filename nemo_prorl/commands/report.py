@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nemo_prorl.commands.option_parser import option_parser
+from nemo_prorl.commands.option_parser import option_parser, seconds
 from nemo_prorl.errors import ConfigError
 
 EXAMPLES = """\
@@ -54,15 +54,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--out", type=Path, metavar="FILE", help="default: report.html in the first folder")
     made.add_argument("--title", help="default: the name of the first folder")
     made.add_argument("--watch", action="store_true", help="keep the page up to date until the run ends, or Ctrl-C")
-    made.add_argument("--every", type=_seconds, default=10.0, metavar="SECONDS", help="look so often; default: 10")
+    made.add_argument(
+        "--every", type=seconds(0.1, 3600), default=10.0, metavar="SECONDS", help="look so often; default: 10"
+    )
     return made
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0.1 <= seconds <= 3600:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0.1 to 3600")
-    return seconds

@@ -13,9 +13,8 @@ from nemo_prorl.commands.report_sources import Sources
 from nemo_prorl.data.kept import kept_whole
 from nemo_prorl.errors import ConfigError
 from nemo_prorl.telemetry.attempts import Attempt
-from nemo_prorl.telemetry.status import read_status
+from nemo_prorl.telemetry.status import ENDS, read_status
 
-ENDS = ("finished", "stopped", "failed")
 LAST_WORD_SECONDS = 5.0  # at least, for a page that looks once in a second or so
 REST = 5.0  # times as long as writing took: a page of gigabytes of samples is not to keep a processor busy
 

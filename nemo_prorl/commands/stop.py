@@ -36,7 +36,7 @@ def run(arguments: list[str], *, dry_run: bool = False) -> int:
         file.write_text(options.reason + "\n", encoding="utf-8")
     print(
         f"{attempt} of {options.run_dir} is asked to stop. It gives up what it is sampling or finishes its update, "
-        f"saves, and exits with code 75; status.json says when. Take it back by removing {file}"
+        f"saves, and exits with code 75; status.json says when. Until it has looked, removing {file} takes it back"
     )
     return 0
 

@@ -24,6 +24,7 @@ from nemo_prorl.data.sources.jsonl import read_judging, refuse_typos
 from nemo_prorl.data.sources.lines import parsed
 from nemo_prorl.data.trajectory import OUTCOMES, Verdict
 from nemo_prorl.errors import ConfigError, DataError
+from nemo_prorl.telemetry.columns import aligned
 from nemo_prorl.verifiers.pool import VerifierPool
 from nemo_prorl.verifiers.sandbox import SandboxSettings
 
@@ -63,11 +64,14 @@ def run(arguments: list[str], *, dry_run: bool) -> int:
     """Score the file, or with `dry_run` read it only. Returns the exit code.
 
     Raises:
+        ConfigError: --output can't be written, or would replace the responses.
         DataError: there is no such file, or rows that can't be read; the others were scored.
         VerifierError: a domain's verifier fails more often than is allowed; everything was written.
     """
     options = _options(arguments)
     rows = Rows(options)
+    if options.output is not None and options.output.exists() and rows.are_in(options.output):
+        raise ConfigError(f"--output {options.output} is the file of responses itself; write the rewards elsewhere")
     if dry_run:
         _print_plan(rows)
         return 0
@@ -112,6 +116,10 @@ class Rows:
                     self.bad += 1
                     if self.bad <= MAX_BAD_ROWS_SHOWN:
                         print(f"prorl: {error}", file=sys.stderr)
+
+    def are_in(self, file: Path) -> bool:
+        """Whether that is where they are read from."""
+        return not self._is_stdin and file.samefile(self._name)
 
     def check(self) -> None:
         """
@@ -193,9 +201,7 @@ def _table(rewards: Mapping[str, Sequence[float]], metrics: Mapping[str, float])
         outcomes = [f"{metrics[f'verifier/{domain}/{outcome}']:.0f}" for outcome in OUTCOMES]
         seconds = [f"{metrics[f'time/verifier_{domain}_p{percent}_seconds']:.3f}" for percent in (50, 99)]
         rows.append([domain, str(len(values)), f"{fmean(values):.4f}", *outcomes, *seconds])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows]
-    return "\n".join("  ".join(line) for line in lines)
+    return aligned(rows)
 
 
 def _print_plan(rows: Rows) -> None:

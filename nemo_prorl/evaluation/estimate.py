@@ -48,6 +48,7 @@ class Estimate(NamedTuple):
         return f"{self.value:.3f}" + ("" if self.variance is None else f" ± {self.standard_error:.3f}")
 
 
+OVERALL = "all"  # stands where a task's name stands: validation/all/pass_at_1
 SCORE = "score"
 REWARD = "reward_mean"
 CONTINUOUS = ("logic", "instruction")  # domains whose score is the mean reward; of the others it is the share solved

@@ -16,11 +16,12 @@ from nemo_prorl.data.prompt import Prompt
 from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.data.trajectory import Group
 from nemo_prorl.errors import ConfigError, Stopped
-from nemo_prorl.evaluation.asking import Judges, judged_groups
+from nemo_prorl.evaluation.asking import judged_groups
 from nemo_prorl.evaluation.folder import TABLES_TEXT, EvaluationFolder
 from nemo_prorl.evaluation.records import Manifest
 from nemo_prorl.evaluation.results import write_results
 from nemo_prorl.rollout.engine import RolloutEngine
+from nemo_prorl.rollout.sampling import VerdictPool
 from nemo_prorl.telemetry.progress import Progress
 from nemo_prorl.telemetry.run_folder import written
 from nemo_prorl.world import World, gather_or_raise
@@ -47,7 +48,7 @@ class Evaluator:
         self,
         *,
         engine: RolloutEngine,
-        pool: Judges,
+        pool: VerdictPool,
         prompts: Mapping[str, Sequence[Prompt]],
         manifest: Manifest,
         folder: EvaluationFolder,
@@ -111,10 +112,10 @@ class Evaluator:
             check_same(known, manifest, str(self._folder.path))
             ever = {**known.taken_out, **known.sets}
             left = {name: asked for name, asked in ever.items() if name not in manifest.sets}
-            manifest = manifest.model_copy(update={"taken_out": left})
+            manifest = manifest.model_copy(update={"taken_out": left, "versions": known.versions})
         self._folder.begin()
-        self._folder.write_manifest(manifest)
         self._folder.write_problems(self._prompts)
+        self._folder.write_manifest(manifest)  # the last, for a folder is known by it
         missing, parts = self._parts(done=False), len(parts_of(self._manifest))
         if len(missing) < parts:
             log.info("%d of %d parts are there already; the others are made", parts - len(missing), parts)
@@ -141,9 +142,7 @@ class Evaluator:
         asked = self._manifest.sets[part.set]
         prompts = self._prompts[part.set][part.start : part.end]
         sampling = SamplingParams(samples_per_prompt=asked.samples_per_prompt, **self._manifest.sampling.model_dump())
-        groups = list(
-            judged_groups(self._engine, self._pool, prompts, sampling, self._control.stop_reason, "evaluation")
-        )
+        groups = list(judged_groups(self._engine, self._pool, prompts, sampling, self._control.stop_reason))
         self._pool.check_health()  # before the part is stored: what can't be trusted is made again
         self._pool.drain_metrics()
         with written(self._folder.part_path(part.set, part.number)):

@@ -8,10 +8,8 @@ from functools import cached_property
 
 from nemo_prorl.data.trajectory import Group
 from nemo_prorl.errors import ConfigError
-from nemo_prorl.evaluation.estimate import SCORE, Scores, pass_name
+from nemo_prorl.evaluation.estimate import OVERALL, SCORE, Scores, pass_name
 from nemo_prorl.evaluation.validation_set import TaskScore
-
-OVERALL = "all"  # stands where a task's name stands: validation/all/pass_at_1
 
 
 @dataclass(frozen=True)

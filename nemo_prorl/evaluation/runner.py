@@ -14,12 +14,13 @@ from nemo_prorl.data.prompt import Prompt
 from nemo_prorl.data.sampling import SamplingParams, step_seed
 from nemo_prorl.data.trajectory import Group
 from nemo_prorl.errors import ConfigError
-from nemo_prorl.evaluation.asking import Judges, judged_groups
-from nemo_prorl.evaluation.estimate import Estimate, Scores
-from nemo_prorl.evaluation.result import OVERALL, BestBy, ValidationResult
+from nemo_prorl.evaluation.asking import judged_groups
+from nemo_prorl.evaluation.estimate import OVERALL, Estimate, Scores
+from nemo_prorl.evaluation.result import BestBy, ValidationResult
 from nemo_prorl.evaluation.time_share import TimeShare
 from nemo_prorl.evaluation.validation_set import ProblemScore, TaskScore, ValidationSet, by_task
 from nemo_prorl.rollout.engine import RolloutEngine
+from nemo_prorl.rollout.sampling import VerdictPool
 from nemo_prorl.world import World, gather_or_raise
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class Validator:
         self,
         *,
         engine: RolloutEngine,
-        pool: Judges,
+        pool: VerdictPool,
         sets: Sequence[ValidationSet],
         world: World,
         config: ValidationConfig,
@@ -201,7 +202,7 @@ class Validator:
 
     def _judge(self, problems: Sequence[Problem], sampling: SamplingParams) -> Iterator[Judged]:
         prompts = [problem.prompt for problem in problems]
-        groups = judged_groups(self._engine, self._pool, prompts, sampling, self._stop_reason, "validation")
+        groups = judged_groups(self._engine, self._pool, prompts, sampling, self._stop_reason)
         for problem, group in zip(problems, groups, strict=True):
             yield Judged(ProblemScore.of(problem.of_set, group), group if problem.is_example else None)
 

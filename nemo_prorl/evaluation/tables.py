@@ -8,6 +8,7 @@ from nemo_prorl.evaluation.published import TABLES, Place, PublishedTable
 from nemo_prorl.evaluation.records import Column, Measure, Results, SetScore, Table
 from nemo_prorl.evaluation.resampling import Resampled
 from nemo_prorl.evaluation.scoring import SetNumbers
+from nemo_prorl.telemetry.columns import aligned
 
 Rows = list[list[str]]  # the first one is the head
 NOTHING = "-"
@@ -48,7 +49,7 @@ def _at(place: Place, sets: Mapping[str, SetNumbers]) -> Resampled | None:
 
 def as_text(results: Results) -> str:
     """Everything for a terminal."""
-    return "\n\n".join(f"{title}\n\n{_aligned(rows)}" for title, rows in _all(results)) + "\n"
+    return "\n\n".join(f"{title}\n\n{aligned(rows)}" for title, rows in _all(results)) + "\n"
 
 
 def as_markdown(results: Results) -> str:
@@ -66,7 +67,7 @@ def _all(results: Results) -> list[tuple[str, Rows]]:
 
 
 def _sets(sets: Mapping[str, SetScore]) -> Rows:
-    """A row a set; pass@k of the smallest, the middle and the largest k."""
+    """A row a set; pass@k of 1 and of the largest k."""
     rows = [["set", "problems", "samples", "score", "pass@1", "pass@k", "largest k", "tokens", "cut", "unjudged"]]
     for name, score in sets.items():
         most = max(score.pass_at_k)
@@ -97,12 +98,6 @@ def _per_cent(measure: Measure) -> str:
 def _number(measure: Measure, unit: float = 1.0) -> str:
     error = "" if measure.standard_error is None else f" ± {unit * measure.standard_error:.2f}"
     return f"{unit * measure.value:.2f}{error}"
-
-
-def _aligned(rows: Rows) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows]
-    return "\n".join("  ".join(line).rstrip() for line in lines)
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:

@@ -58,9 +58,11 @@ class Gathering:
                 self.held.setdefault(name, Held(name, stage, shape, dtype))
 
     def shards(self, names: Sequence[str], bucket_bytes: int = BUCKET_BYTES) -> Iterator[tuple[str, list[Tensor]]]:
-        """For each of `names` the shards of all tensor-parallel ranks, in rank order; one may keep them.
+        """For each of `names` the shards of all tensor-parallel ranks, in rank order.
 
-        A bucket is of `bucket_bytes`, or of one larger parameter. The next one is on its way while one is looked at.
+        They may be kept: nothing is written to their memory again, unless it is a parameter's of this rank, which a
+        shard may be. A bucket is of `bucket_bytes`, or of one larger parameter. The next one is on its way while one is
+        looked at.
         """
         buckets = _cut([self.held[name] for name in names], bucket_bytes // self._tp_size)
         following = self._begin(buckets[0], bucket_bytes) if buckets else None

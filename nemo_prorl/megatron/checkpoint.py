@@ -77,7 +77,7 @@ class Checkpoints:
         self,
         step: int,
         model: PolicyModel,
-        optimizer: PolicyOptimizer | None,
+        optimizer: PolicyOptimizer,
         snapshots: Mapping[str, WeightSnapshot],
         state: Mapping[str, Any],
         *,
@@ -99,7 +99,7 @@ class Checkpoints:
             "score": score,
             "measure": measure,
             "tags": list(tags),
-            "updates": 0 if optimizer is None else optimizer.updates,
+            "updates": optimizer.updates,
             "layout": self._layout,
             "masters": masters_kept(model.config),
             "state": dict(state),
@@ -186,7 +186,7 @@ class Checkpoints:
         self,
         path: Path,
         model: PolicyModel,
-        optimizer: PolicyOptimizer | None,
+        optimizer: PolicyOptimizer,
         snapshots: Mapping[str, WeightSnapshot],
     ) -> dict[str, Any]:
         """Load a checkpoint, written in this layout or another, and return the trainer's state.
@@ -195,16 +195,15 @@ class Checkpoints:
             CheckpointError: it lacks something that is asked for, or is of another model.
         """
         own = json.loads((path / STATE).read_text(encoding="utf-8"))
-        if optimizer is not None and (problem := masters_problem(own.get("masters"), model.config)):
+        if problem := masters_problem(own.get("masters"), model.config):
             raise CheckpointError(f"checkpoint {path} {problem}")
         loaded = _loaded(_sharded_state(model, optimizer, snapshots, is_loading=True), path)
         _fill(model, loaded["model"], prefix="")
         for name, snapshot in snapshots.items():
             with snapshot.in_place(writing=True):
                 _fill(model, loaded[name], prefix=f"{name}.")
-        if optimizer is not None:
-            optimizer.load_state_dict(loaded["optimizer"])
-            optimizer.updates = own["updates"]
+        optimizer.load_state_dict(loaded["optimizer"])
+        optimizer.updates = own["updates"]
         if own["layout"] == self._layout:  # in another layout no rank has a predecessor; sampling doesn't need one
             restore_random_states(torch.load(path / random_states_of(self._world.rank), weights_only=False))
         return dict(own["state"])
@@ -213,11 +212,8 @@ class Checkpoints:
         """Where the checkpoint of `step` lies, if there is one."""
         return self._folder / checkpoint_folder.name_of(step)
 
-    def restore_policy(self, path: Path, model: PolicyModel, optimizer: PolicyOptimizer | None) -> None:
-        """Make `model` the policy of a checkpoint; moments and random states stay as they are.
-
-        Master weights follow. To make a frozen copy that policy, call this inside its `in_place(writing=True)`, without
-        an optimizer.
+    def restore_policy(self, path: Path, model: PolicyModel, optimizer: PolicyOptimizer) -> None:
+        """Make `model` the policy of a checkpoint; master weights follow, moments and random states stay as they are.
 
         Raises:
             CheckpointError: it is broken, or of another model.
@@ -228,8 +224,7 @@ class Checkpoints:
         weights = _sharded_weights(model, "")
         _keep_in_place(weights)
         _fill(model, _loaded({"model": weights}, path)["model"], prefix="")
-        if optimizer is not None:
-            optimizer.reload_weights()
+        optimizer.reload_weights()
 
     def damage(self, path: Path) -> str | None:
         """What is wrong with a checkpoint, or None; each rank checks a share of the files."""
@@ -254,26 +249,23 @@ def _loaded(sharded: ShardedStateDict, path: Path) -> dict[str, Any]:
     except (CheckpointException, dist_checkpointing.core.CheckpointingException, KeyError, RuntimeError) as error:
         raise CheckpointError(
             f"checkpoint {path} does not fit this run: {root_cause(error)}. It must be of the same model, with the "
-            "same megatron.vocabulary_multiple, and a reference exactly when some stage has a kl_weight above 0"
+            "same megatron.vocabulary_multiple, and hold a reference if some stage has a kl_weight above 0"
         ) from error
     return loaded
 
 
 def _sharded_state(
-    model: PolicyModel, optimizer: PolicyOptimizer | None, snapshots: Mapping[str, WeightSnapshot], *, is_loading: bool
+    model: PolicyModel, optimizer: PolicyOptimizer, snapshots: Mapping[str, WeightSnapshot], *, is_loading: bool
 ) -> ShardedStateDict:
     """What Megatron saves and loads: each tensor with its place in the whole."""
     weights = _sharded_weights(model, "")
-    state: dict[str, Any] = {"model": weights}
+    held = optimizer.megatron.sharded_state_dict(weights, is_loading=is_loading, metadata=dict(CONTENT))
+    state: dict[str, Any] = {"model": weights, "optimizer": held}
     for name, snapshot in snapshots.items():
         with snapshot.in_place():
             frozen = _sharded_weights(model, f"{name}.")
             _keep_in_place(frozen)
         state[name] = frozen
-    if optimizer is not None:
-        state["optimizer"] = optimizer.megatron.sharded_state_dict(
-            weights, is_loading=is_loading, metadata=dict(CONTENT)
-        )
     return state
 
 

@@ -73,7 +73,8 @@ class CheckpointWriter:
 
     def _seal(self, partial: Path, final: Path) -> None:
         """Everything is written: note it down, get it onto the disk, and give it its name."""
-        mine = self._world.broadcast(manifest.files_of(partial))[self._world.rank :: self._world.size]
+        names = together(self._world, lambda: manifest.files_of(partial) if self._world.is_main else [])[0]
+        mine = names[self._world.rank :: self._world.size]
         parts = together(self._world, lambda: {name: manifest.fingerprint(partial / name) for name in mine})
         whole = {name: wanted for part in parts for name, wanted in sorted(part.items())}
 

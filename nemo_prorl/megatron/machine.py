@@ -1,4 +1,4 @@
-"""The GPU of a rank and its libraries, and which precisions they can compute in."""
+"""The GPU of a rank and its libraries, and what they can compute."""
 
 from __future__ import annotations
 
@@ -39,8 +39,11 @@ class Machine:
 
 
 def machine_problems(config: MegatronConfig, machine: Machine) -> Iterator[str]:
-    """Why this precision can't be computed on this machine; nothing when it can."""
+    """Why a rank can't run so on this machine; nothing when it can."""
     recipe, capability = recipe_of(config), machine.capability
+    moved = [what for what in config.offload if what != "gradients"]
+    if moved and capability is None:
+        yield f"megatron.offload={moved} moves what lies on a GPU to the host, and this rank has none; leave it out"
     if precision_of(config).bf16 and capability is not None and capability < OLDEST_FOR_BF16:
         yield (
             f"megatron.precision={config.precision} needs compute capability {_dotted(OLDEST_FOR_BF16)} (A100) or "
@@ -53,9 +56,10 @@ def machine_problems(config: MegatronConfig, machine: Machine) -> Iterator[str]:
         return
     yield from chip_problems(config, capability, "this GPU")
     if machine.cuda is not None and machine.cuda < recipe.oldest_cuda:
+        instead = "recipe=tensorwise" if machine.cuda >= RECIPES["tensorwise"].oldest_cuda else "precision=bf16"
         yield (
             f"megatron.fp8.recipe={config.fp8.recipe} needs CUDA {_dotted(recipe.oldest_cuda)} or later, torch was "
-            f"built for {_dotted(machine.cuda)}; install a newer build of torch, or choose recipe=tensorwise"
+            f"built for {_dotted(machine.cuda)}; install a newer build of torch, or choose {instead}"
         )
     engine = machine.transformer_engine
     if engine is None or not OLDEST_ENGINE <= engine < TOO_NEW_ENGINE:

@@ -43,12 +43,15 @@ def difference(path: Path, wanted: Mapping[str, int]) -> str | None:
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """The manifest of `folder`; None when there is none that can be read."""
+    """The manifest of `folder`; None when there is none that can be read, or it lists something else than files."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return manifest if isinstance(manifest, dict) else None
+    if not isinstance(manifest, dict):
+        return None
+    lists_files = all(isinstance(file, dict) and file.keys() == {"bytes", "crc32"} for file in manifest.values())
+    return manifest if lists_files else None
 
 
 def write(folder: Path, manifest: Mapping[str, Any]) -> None:

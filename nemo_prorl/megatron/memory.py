@@ -145,7 +145,7 @@ class MemoryEstimate:
         model, tensor = self.architecture, self.config.tensor_parallel_size
         query, keys, ffn = model.query_size // tensor, model.kv_size // tensor, model.ffn_size // tensor
         hidden = self._cut_over_ranks(model.hidden_size)
-        if self.config.device != "cuda":
+        if not self._on_gpu:
             numbers = 4 * hidden + 2 * query + 2 * keys + 2 * ffn
         elif self._uses_te():
             numbers = 4 * hidden + 3 * query + 3 * keys + 3 * ffn
@@ -159,7 +159,7 @@ class MemoryEstimate:
     def logits(self) -> int:
         """Of one chunk of tokens: logits, and their exponentials or gradients; the output weight's gradient in bf16."""
         columns = padded_vocabulary(self.architecture, self.config) // self.config.tensor_parallel_size
-        rows = min(chunk_height(columns, self.config.device), self.config.max_tokens_per_microbatch)
+        rows = min(chunk_height(columns, "cuda" if self._on_gpu else "cpu"), self.config.max_tokens_per_microbatch)
         chunk = rows * columns * 2 * FP32
         if not precision_of(self.config).bf16:
             return chunk
@@ -170,7 +170,7 @@ class MemoryEstimate:
 
     def _width(self) -> int:
         """Bytes a token at the widest place of a layer, forward or backward: the MLP, with its input and result."""
-        if self.config.device != "cuda":  # done in chunks
+        if not self._on_gpu:  # done in chunks
             return 2 * self.architecture.hidden_size * self._element()
         ffn = self.architecture.ffn_size // self.config.tensor_parallel_size
         return (3 * ffn + 2 * self._cut_over_ranks(self.architecture.hidden_size)) * self._element()
@@ -181,14 +181,20 @@ class MemoryEstimate:
     def _element(self) -> int:
         return BF16 if precision_of(self.config).bf16 else FP32
 
+    @property
+    def _on_gpu(self) -> bool:
+        """What `device: auto` will find isn't known here: a GPU, if a chip is planned for."""
+        return self.config.device == "cuda" or (self.config.device == "auto" and self.config.chip is not None)
+
     def _uses_te(self) -> bool:
-        return self.config.device == "cuda" and precision_of(self.config).bf16
+        return self._on_gpu and precision_of(self.config).bf16
 
     def _fp8_matrices(self) -> int:
         """Numbers in the matrices of the fullest rank's FP8 layers."""
         if not precision_of(self.config).fp8:
             return 0
         model, stages = self.architecture, self.config.pipeline_parallel_size
-        layers = layers_per_stage(model, stages) - self.config.fp8.bf16_end_layers * (2 if stages == 1 else 0)
+        ends = {1: 2, 2: 1}.get(stages, 0)  # of the model, that every stage has; with three stages one has none
+        layers = layers_per_stage(model, stages) - self.config.fp8.bf16_end_layers * ends
         attention = model.hidden_size * (2 * model.query_size + 2 * model.kv_size)
         return layers * (attention + 3 * model.hidden_size * model.ffn_size) // self.config.tensor_parallel_size

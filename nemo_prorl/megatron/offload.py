@@ -35,9 +35,11 @@ class TrainingMemory:
         """Inside, everything is on the device: a checkpoint or a reset looks at the optimizer."""
         was_here = self._is_here
         self.restore()
-        yield
-        if not was_here:
-            self.release()
+        try:
+            yield
+        finally:
+            if not was_here:
+                self.release()
 
     def release(self) -> None:
         """After the last update of a step. A second call does nothing."""

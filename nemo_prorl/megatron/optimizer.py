@@ -120,13 +120,15 @@ class PolicyOptimizer:
         buffers = [buffer for chunk in self._model.chunks for buffer in chunk.buffers]
         # Whatever is not a number shows in one of the two; to look at every element would need a buffer's size again.
         ends = torch.stack([end for buffer in buffers for end in torch.aminmax(buffer.grad_data)])
-        is_bad = (~torch.isfinite(ends)).any().float()
-        if objection:
-            is_bad.fill_(1.0)
-        dist.all_reduce(is_bad, op=dist.ReduceOp.MAX)
-        if bool(is_bad):
+        is_finite = torch.isfinite(ends).all()
+        reasons = torch.stack([~is_finite, torch.full_like(is_finite, bool(objection))]).int()
+        dist.all_reduce(reasons, op=dist.ReduceOp.MAX)
+        gradient_is_bad, is_objected_to = reasons.tolist()
+        if gradient_is_bad:
             also = f" ({objection})" if objection else ""
             raise BadUpdateError(f"the gradient of update {self.updates + 1} is not a finite number{also}")
+        if is_objected_to:
+            raise BadUpdateError(f"update {self.updates + 1} is refused: {objection or 'another rank objects to it'}")
 
     def _refuse_spike(self, limit: float) -> None:
         self.megatron.prepare_grads()

@@ -23,10 +23,15 @@ def random_states() -> dict[str, Any]:
 
 
 def restore_random_states(states: Mapping[str, Any]) -> None:
-    """What was saved without CUDA can be restored with it, and the other way around: its generator stays as it is."""
+    """What was saved without CUDA can be restored with it, and the other way around.
+
+    CUDA's generator and Megatron's, which are of its kind where it is, then stay as they are.
+    """
     random.setstate(states["python"])
     np.random.set_state(states["numpy"])
     torch.set_rng_state(states["torch"])
+    if ("cuda" in states) != torch.cuda.is_available():
+        return
     tensor_parallel.get_cuda_rng_tracker().set_states(states["megatron"])
-    if "cuda" in states and torch.cuda.is_available():
+    if "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"])

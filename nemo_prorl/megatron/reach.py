@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from datetime import timedelta
 from typing import Literal, NamedTuple
@@ -11,6 +10,7 @@ import torch
 import torch.distributed as dist
 
 from nemo_prorl.errors import ConfigError
+from nemo_prorl.megatron.runtime import join_ranks
 from nemo_prorl.world import local_rank_from_environment, rank_from_environment, world_size_from_environment
 
 MIB = 2**20
@@ -39,11 +39,7 @@ def all_reduce_once(device: Literal["cpu", "cuda"], timeout_seconds: float, mib:
     size, rank = world_size_from_environment(), rank_from_environment()
     backend = "nccl" if device == "cuda" else "gloo"
     began = time.monotonic()
-    if size > 1 and "MASTER_ADDR" not in os.environ:
-        raise ConfigError("MASTER_ADDR isn't set: start with srun from slurm/preflight.sh, or with torchrun")
-    store = dist.HashStore() if size == 1 else None
-    timeout = timedelta(seconds=max(timeout_seconds, 1.0))
-    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
+    join_ranks(backend, timedelta(seconds=max(timeout_seconds, 1.0)))
     try:
         first = torch.full((1,), float(rank + 1), device=place)
         dist.all_reduce(first)

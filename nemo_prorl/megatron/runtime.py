@@ -56,22 +56,18 @@ class Runtime:
         """Join the other ranks, which torchrun or srun started; alone if nobody did.
 
         Raises:
-            ConfigError: CUDA is asked for and absent, or this machine can't compute in the precision asked for.
+            ConfigError: CUDA is asked for and absent, this rank has no GPU left, its machine can't do what the settings
+                ask of it, or nobody said where the others are.
         """
         device = _device(config.device)
         if problems := list(machine_problems(config, Machine.found(device))):
             raise ConfigError("\n".join(problems))
-        moved = [what for what in config.offload if what != "gradients"]
-        if device.type == "cpu" and moved:
-            raise ConfigError(
-                f"megatron.offload={moved} moves what lies on a GPU to the host, and this rank has none; leave it out"
-            )
         torch.set_num_threads(torch_threads)
         if device.type == "cuda":
             torch.cuda.set_device(device)
         else:
             _keep_freed_memory()
-        _join("nccl" if device.type == "cuda" else "gloo", _timeout(config))
+        join_ranks("nccl" if device.type == "cuda" else "gloo", _timeout(config))
         open_door()
         from megatron.core import parallel_state, tensor_parallel
 
@@ -114,8 +110,15 @@ def _device(wanted: str) -> torch.device:
         )
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    # Where each rank is shown its own GPU alone, that is number 0 to all of them.
-    return torch.device("cuda", local_rank_from_environment() if torch.cuda.device_count() > 1 else 0)
+    count, local_rank = torch.cuda.device_count(), local_rank_from_environment()
+    if count == 1:  # where each rank is shown its own GPU alone, that is number 0 to all of them
+        return torch.device("cuda", 0)
+    if local_rank >= count:
+        raise ConfigError(
+            f"rank {rank_from_environment()} is number {local_rank} of its host, counted from 0, where torch sees "
+            f"{count} GPUs: start at most one rank a GPU (torchrun --nproc-per-node {count})"
+        )
+    return torch.device("cuda", local_rank)
 
 
 def _keep_freed_memory() -> None:
@@ -136,7 +139,12 @@ def _timeout(config: MegatronConfig) -> timedelta:
     return timedelta(minutes=config.collective_timeout_minutes)
 
 
-def _join(backend: str, timeout: timedelta) -> None:
+def join_ranks(backend: str, timeout: timedelta) -> None:
+    """Make torch's process group of all ranks.
+
+    Raises:
+        ConfigError: nobody said where they meet.
+    """
     world_size = world_size_from_environment()
     if world_size == 1 and "MASTER_ADDR" not in os.environ:
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1, timeout=timeout)

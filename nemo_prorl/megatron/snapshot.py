@@ -33,6 +33,14 @@ class WeightSnapshot:
         with torch.cuda.stream(self._stream) if self._stream is not None else nullcontext():
             self._fetched = [frozen.to(device, non_blocking=True) for frozen in self._frozen]
 
+    def let_go(self) -> None:
+        """Take back a `fetch` that nobody has made use of: the device's memory is needed for something else."""
+        if self._fetched is None:
+            return
+        self._fetched = None
+        if self._stream is not None:
+            torch.cuda.empty_cache()
+
     @contextmanager
     def in_place(self, *, writing: bool = False) -> Iterator[None]:
         """Inside, the model computes with the snapshot's weights. Don't train inside.

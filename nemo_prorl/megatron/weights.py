@@ -42,8 +42,8 @@ def export_weights(model: PolicyModel) -> Iterator[tuple[str, Tensor]]:
     """The whole model as a stream of (Hugging Face name, tensor), the same for every split and on every rank.
 
     Collective: every rank must take the stream to its end. Parameters are gathered a bucket at a time, the next one
-    while the consumer is busy. A rank that holds the whole model gathers nothing: its tensors are the parameters
-    themselves, and who keeps them beyond the next update makes a copy.
+    while the consumer is busy. What a rank holds whole may come as the parameter itself, and does where it holds the
+    whole model: who keeps tensors beyond the next update makes a copy.
     """
     mine = dict(named_parameters(model))
     operations = {name: operation for name, operation in weight_map(model.architecture).items() if operation.exported}

@@ -24,6 +24,7 @@ def as_finished(
     at_once: int,
     silent_seconds: float,
     who: str,
+    longer_by: str,
     around: AbstractAsyncContextManager[Any] | None = None,
 ) -> Iterator[R]:
     """`work` of every job, at most `at_once` at a time, begun in the order of `jobs`; results as they are there.
@@ -33,7 +34,8 @@ def as_finished(
     raised here.
 
     Raises:
-        EngineFailedError: no job was finished for `silent_seconds`; `who` is named.
+        EngineFailedError: no job was finished for `silent_seconds`; `who` is named, and the setting `longer_by` that
+            allows for more.
     """
     crew = _Crew(jobs, work, at_once, around or nullcontext())
     crew.thread.start()
@@ -44,7 +46,7 @@ def as_finished(
             except Empty:
                 raise EngineFailedError(
                     f"{who} has finished no completion for {silent_seconds:g} s, so it is taken for dead. Look at its "
-                    "own log; if completions really take so long, raise rollout.silent_minutes."
+                    f"own log; if completions really take so long, raise {longer_by}."
                 ) from None
             if isinstance(result, _Over):
                 if result.error is not None:

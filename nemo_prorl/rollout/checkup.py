@@ -19,7 +19,7 @@ from nemo_prorl.algorithm.mismatch import Mismatch
 from nemo_prorl.data.batch import RolloutBatch
 from nemo_prorl.data.prompt import Prompt
 from nemo_prorl.data.sampling import SamplingParams
-from nemo_prorl.data.trajectory import Group
+from nemo_prorl.data.trajectory import Completion, Group
 from nemo_prorl.rollout.copies import IMPROBABLE, log_chance_of_copies
 from nemo_prorl.rollout.engine import RolloutEngine, takes_weights
 from nemo_prorl.rollout.findings import Finding, memory_finding, used_memory
@@ -286,5 +286,5 @@ def _all_have_logprobs(sampled: list[list[Group]]) -> bool:
     return all(map(have_logprobs, sampled))
 
 
-def _completions(sampled: list[list[Group]]) -> list[Any]:
+def _completions(sampled: list[list[Group]]) -> list[Completion]:
     return [one for groups in sampled for group in groups for one in group.completions]

@@ -6,7 +6,7 @@ use, so that any trainer can feed any engine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -16,6 +16,7 @@ from nemo_prorl.config.choice import Choice, as_knobs
 from nemo_prorl.data.prompt import Prompt
 from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.data.trajectory import Completion
+from nemo_prorl.errors import RolloutError
 from nemo_prorl.plugins import configured
 
 ROLLOUT_ENGINES = {
@@ -63,6 +64,7 @@ class RolloutEngine(Protocol):
 
 
 E = TypeVar("E", bound=RolloutEngine)
+T = TypeVar("T")
 
 
 @contextmanager
@@ -90,6 +92,21 @@ def chosen_engine(choice: Choice) -> Callable[..., RolloutEngine]:
 def takes_weights(engine: RolloutEngine) -> bool:
     """False of an engine that serves what it was started with: its `load_weights` only says so."""
     return getattr(engine, "takes_weights", True)
+
+
+def in_order(found: Mapping[int, T], prompt: Prompt, sampling: SamplingParams, engine: RolloutEngine) -> list[T]:
+    """What was found of each sample of `prompt`, by its number, in the order of samples.
+
+    Raises:
+        RolloutError: the engine left one out, or gave one that it wasn't asked for.
+    """
+    wanted = range(sampling.samples_per_prompt)
+    if set(found) != set(wanted):
+        raise RolloutError(
+            f"the rollout engine gave samples {sorted(found)} of prompt {prompt.uid!r}, expected each of 0 to "
+            f"{wanted[-1]}; this is a bug in {getattr(engine, 'name', type(engine).__name__)}"
+        )
+    return [found[sample] for sample in wanted]
 
 
 def _nothing() -> None:

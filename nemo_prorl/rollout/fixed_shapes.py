@@ -10,19 +10,17 @@ Letters: B rows under generation, R rows of the shape, L columns in use, C colum
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from nemo_prorl.rollout.decoding import Forward
 from nemo_prorl.rollout.kv_cache import KeyValueCache
 
 log = logging.getLogger(__name__)
 
 FEWEST_ROWS, FEWEST_COLUMNS = 8, 512
-
-Forward = Callable[[Tensor, Tensor, Tensor, KeyValueCache], Tensor]
 
 
 def rounded_up(count: int, fewest: int) -> int:

@@ -15,10 +15,10 @@ from nemo_prorl.data.batch import RolloutBatch
 from nemo_prorl.data.blend import Blend
 from nemo_prorl.data.prompt import Prompt
 from nemo_prorl.data.sampling import SamplingParams, step_seed
-from nemo_prorl.data.trajectory import Group, Verdict
+from nemo_prorl.data.trajectory import Completion, Group, Verdict
 from nemo_prorl.errors import RolloutError
 from nemo_prorl.recipe import Stage
-from nemo_prorl.rollout.engine import RolloutEngine
+from nemo_prorl.rollout.engine import RolloutEngine, in_order
 from nemo_prorl.world import World, gather_or_raise
 
 log = logging.getLogger(__name__)
@@ -154,12 +154,18 @@ class MismatchGate:
 
 
 def answers(engine: RolloutEngine, prompts: Sequence[Prompt], sampling: SamplingParams) -> list[Group]:
-    """What the engine answers, without verdicts: groups for scoring alone."""
-    completions = {(place, sample): given for place, sample, given in engine.generate(prompts, sampling)}
-    samples, unjudged = range(sampling.samples_per_prompt), Verdict(0.0, "not judged")
+    """What the engine answers, without verdicts: groups for scoring alone.
+
+    Raises:
+        RolloutError: it left out a completion.
+    """
+    found: list[dict[int, Completion]] = [{} for _ in prompts]
+    for place, sample, completion in engine.generate(prompts, sampling):
+        found[place][sample] = completion
+    unjudged = (Verdict(0.0, "not judged"),) * sampling.samples_per_prompt
     return [
-        Group(prompt, tuple(completions[place, n] for n in samples), (unjudged,) * len(samples))
-        for place, prompt in enumerate(prompts)
+        Group(prompt, tuple(in_order(given, prompt, sampling, engine)), unjudged)
+        for prompt, given in zip(prompts, found, strict=True)
     ]
 
 

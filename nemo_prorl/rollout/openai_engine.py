@@ -18,7 +18,7 @@ from nemo_prorl.data.prompt import Prompt
 from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.data.tokenizer import Tokenizer
 from nemo_prorl.errors import EngineFailedError, RolloutError
-from nemo_prorl.json_api import JsonApi, RefusedError, UnansweredError, UnreadableError
+from nemo_prorl.json_api import LONGEST_WAIT_SECONDS, JsonApi, RefusedError, UnansweredError, UnreadableError
 from nemo_prorl.rollout.as_finished import as_finished
 from nemo_prorl.rollout.decoding import Decoded, Job, check_room, jobs_of
 from nemo_prorl.rollout.engine import Sampled
@@ -63,8 +63,8 @@ class OpenAIEngine:
         self._tokenizer, self._at_once, self._ignore_eos = tokenizer, requests_at_once, ignore_eos
         self._model = served_model or Path(model_path).resolve().name
         self._who, self._has_said = f"the server at {base_url}", False
-        # Every attempt of a request has had its time before nothing has come for so long.
-        self._silent_seconds = 60 * timeout_minutes * attempts + 600
+        # Every attempt of a request has had its time, and the wait after it, before nothing has come for so long.
+        self._silent_seconds = attempts * (60 * timeout_minutes + LONGEST_WAIT_SECONDS)
         self._api_settings: dict[str, Any] = {
             "base_url": base_url,
             "api_key_variable": api_key_variable,
@@ -113,6 +113,7 @@ class OpenAIEngine:
             at_once=self._at_once,
             silent_seconds=self._silent_seconds,
             who=self._who,
+            longer_by="rollout.timeout_minutes",
             around=api,
         ):
             yield decoded.sampled(self._tokenizer)

@@ -12,17 +12,16 @@ from nemo_prorl.control import StopReason, until_asked
 from nemo_prorl.data.prompt import Prompt
 from nemo_prorl.data.sampling import SamplingParams, step_seed
 from nemo_prorl.data.trajectory import Completion, Group, Verdict
-from nemo_prorl.errors import RolloutError
 from nemo_prorl.rollout.board import Board
-from nemo_prorl.rollout.engine import RolloutEngine
+from nemo_prorl.rollout.engine import RolloutEngine, in_order
 
 
 class VerdictPool(Protocol):
-    """What sampling asks of the verifiers."""
+    """What sampling, validation and evaluation ask of the verifiers."""
 
     def submit(self, prompt: Prompt, text: str) -> Future[Verdict]: ...
 
-    def drain_metrics(self) -> dict[str, float]: ...
+    def drain_metrics(self) -> Mapping[str, float]: ...
 
     def check_health(self) -> None: ...
 
@@ -52,28 +51,24 @@ class _Answers:
     """What has come of one draw so far."""
 
     prompt: Prompt
-    wanted: int
+    sampling: SamplingParams
     by_sample: dict[int, tuple[Completion, Future[Verdict]]] = field(default_factory=dict)
 
     @property
     def is_judged(self) -> bool:
-        return len(self.by_sample) == self.wanted and all(verdict.done() for _, verdict in self.by_sample.values())
+        is_sampled = len(self.by_sample) == self.sampling.samples_per_prompt
+        return is_sampled and all(verdict.done() for _, verdict in self.by_sample.values())
 
     def group(self, engine: RolloutEngine) -> Group:
         """Waits for the verdicts that are still awaited."""
-        if set(self.by_sample) != set(range(self.wanted)):
-            raise RolloutError(
-                f"the rollout engine gave samples {sorted(self.by_sample)} of prompt {self.prompt.uid!r}, expected "
-                f"each of 0 to {self.wanted - 1}; this is a bug in {type(engine).__name__}"
-            )
-        completions, verdicts = zip(*(self.by_sample[sample] for sample in range(self.wanted)), strict=True)
+        completions, verdicts = zip(*in_order(self.by_sample, self.prompt, self.sampling, engine), strict=True)
         return Group(self.prompt, completions, tuple(verdict.result() for verdict in verdicts))
 
     def forget(self) -> Unused:
         for _, verdict in self.by_sample.values():
             verdict.cancel()
         tokens = sum(completion.length for completion, _ in self.by_sample.values())
-        return Unused(len(self.by_sample), tokens, self.wanted - len(self.by_sample))
+        return Unused(len(self.by_sample), tokens, self.sampling.samples_per_prompt - len(self.by_sample))
 
 
 class Sampler:
@@ -93,7 +88,7 @@ class Sampler:
         that its second group isn't a copy of the first.
         """
         found: dict[int, Group] = {}
-        answers = {place: _Answers(draw.prompt, sampling.samples_per_prompt) for place, draw in draws.items()}
+        answers = {place: _Answers(draw.prompt, sampling) for place, draw in draws.items()}
         try:
             for repeat in sorted({draw.repeat for draw in draws.values()}):
                 purpose = f"train, repeat {repeat}" if repeat else "train"

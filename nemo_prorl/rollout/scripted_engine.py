@@ -83,10 +83,11 @@ def _answers_of_file(path: Path) -> Answer:
     texts: dict[tuple[str, int], str] = {}
     number = 0
     try:
-        for number, line in enumerate(path.read_text().splitlines(), start=1):  # noqa: B007 - the error names it
-            if line.strip():
-                row = json.loads(line)
-                texts[row["uid"], row["sample"]] = row["text"]
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):  # noqa: B007 - the error names it
+                if line.strip():
+                    row = json.loads(line)
+                    texts[row["uid"], row["sample"]] = row["text"]
     except OSError as error:
         raise ConfigError(f"rollout.path: {path} can't be read: {error}") from error
     except (ValueError, KeyError, TypeError) as error:

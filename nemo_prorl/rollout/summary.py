@@ -79,7 +79,7 @@ def sampling_metrics(sampled: Sequence[GroupSummary], kept: Sequence[GroupSummar
     for domain, groups in by_domain(sampled).items():
         values[f"reward/{domain}/sampled_mean"] = fmean(_flat(group.rewards for group in groups))
         values[f"rollout/{domain}/sampled_groups"] = float(len(groups))
-        values[f"rollout/{domain}/kept_fraction"] = fmean(group.teaches for group in groups)
+        values[f"rollout/{domain}/teaching_fraction"] = fmean(group.teaches for group in groups)
         values |= _of_domain(domain, groups)
     return values
 
@@ -116,7 +116,7 @@ def why_too_few_teach(sampled: Sequence[GroupSummary]) -> str:
         teaching = sum(group.teaches for group in groups)
         advice = _advice(domain, reward, cut)
         lines.append(
-            f"  {domain}: {teaching} of {len(groups)} groups kept ({teaching / len(groups):.0%}), "
+            f"  {domain}: {teaching} of {len(groups)} groups teach ({teaching / len(groups):.0%}), "
             f"mean reward {reward:.3f}, {cut:.0%} of answers cut at the limit{advice}"
         )
     return "\n".join(lines)

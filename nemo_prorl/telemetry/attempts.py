@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -140,11 +141,8 @@ class Attempt:
 
     def _idle_seconds(self) -> float:
         """How long ago it gave a sign of life, in the file system's own time."""
-        probe = self.folder.parent / f".clock_{os.getpid()}"
-        probe.touch()
-        now = probe.stat().st_mtime
-        probe.unlink()
-        return now - self._touched()
+        with tempfile.NamedTemporaryFile(prefix=".clock_", dir=self.folder.parent) as probe:
+            return os.stat(probe.name).st_mtime - self._touched()
 
     def __str__(self) -> str:
         return f"attempt {self.number} ({self.process or 'a process that has just begun'})"

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import logging
 import sys
-from logging.handlers import MemoryHandler
+from collections import deque
 from pathlib import Path
 
 from tqdm import tqdm
 
 OURS = "nemo_prorl"
-_HELD_AT_MOST = 10_000
+HELD_AT_MOST = 10_000
 DATE = "%Y-%m-%d %H:%M:%S"
 FORMAT = "%(asctime)s rank %(rank)d %(levelname)s %(name)s: %(message)s"
 CALM_FORMAT = "%(asctime)s rank %(rank)d | %(message)s"  # our own news on the console
 
 
 def hold_records(rank: int, level: str) -> None:
-    """Like `configure_logging` as long as the file isn't known: its records are held, and written to it then."""
+    """Like `configure_logging` as long as the file isn't known: the newest of its records are held, HELD_AT_MOST, and
+    written to it then."""
     configure_logging(rank, level, None)
-    logging.getLogger().addHandler(_Held(_HELD_AT_MOST, flushLevel=logging.CRITICAL + 1))
+    logging.getLogger().addHandler(_Held())
 
 
 def configure_logging(rank: int, level: str, file: Path | None) -> None:
@@ -77,9 +78,16 @@ class _Console(_Ours, logging.Handler):
             self.handleError(record)
 
 
-class _Held(_Ours, MemoryHandler):
+class _Held(_Ours, logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self._records: deque[logging.LogRecord] = deque(maxlen=HELD_AT_MOST)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._records.append(record)
+
     def hand_over(self, files: list[logging.Handler]) -> None:
-        for record in self.buffer:
+        for record in self._records:
             for file in files:
                 file.handle(record)
 

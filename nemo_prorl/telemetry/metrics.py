@@ -95,9 +95,10 @@ class MetricsLog:
         self._samples.resume(step)
         self._validated.resume(step if step is None or boundary_is_done else step - 1)
         first_step = 0 if step is None else step + 1
-        self._close_sinks()
         with opened(self._run_dir):
-            self._sinks = open_sinks(self._run_dir, self._config, self._resolved, first_step=first_step)
+            for sink in self._sinks:
+                sink.go_back(first_step)
+            self._sinks = self._sinks or open_sinks(self._run_dir, self._config, self._resolved, first_step=first_step)
 
     def write(
         self,
@@ -148,7 +149,7 @@ class MetricsLog:
         for sink in self._sinks:
             try:
                 sink.close()
-            except OSError as error:  # nothing depends on it, and it must not hide why the run ends
+            except Exception as error:  # nothing depends on it, and it must not hide why the run ends
                 log.warning("the last metrics may be missing in %s: %s", sink.place, error)
         self._sinks = ()
 

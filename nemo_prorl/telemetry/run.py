@@ -66,16 +66,17 @@ class Run:
 
         Raises:
             RunInUseError: another process has the folder; on every rank.
+            ConfigError: this rank can't write to it.
         """
         gather_or_raise(world, None, self._refusal, f"claiming run.dir={self.run_dir}")
         folder = world.broadcast(self._attempt.folder if self._attempt is not None else None)
         assert folder is not None
         processes = world.gather(ProcessIdentity.own())
-        if self._attempt is not None:
-            self._attempt.add({"ranks": [str(process) for process in processes]})
-        else:
-            self.log_file = _log_of(folder, world.rank)
-            with opened(self.run_dir):
+        with opened(self.run_dir):
+            if self._attempt is not None:
+                self._attempt.add({"ranks": [str(process) for process in processes]})
+            else:
+                self.log_file = _log_of(folder, world.rank)
                 configure_logging(world.rank, self._level, self.log_file)
         return RunControl(self.run_dir, world, self._asked)
 

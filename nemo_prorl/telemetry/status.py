@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 STATUS_FILE = "status.json"
 State = Literal["starting", "running", "stopping", "finished", "stopped", "failed"]
+ENDS = ("finished", "stopped", "failed")
 
 
 class RunStatus:

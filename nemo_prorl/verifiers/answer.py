@@ -29,14 +29,16 @@ def last_tagged(text: str, tag: str = "answer") -> str | None:
     return None if answer is None else answer.strip()
 
 
-def after_reasoning(text: str) -> str | None:
+def after_reasoning(text: str, *, begun: bool = False) -> str | None:
     """What follows the last </think>, all of a text without reasoning, and None if reasoning was never ended.
+
+    `begun`: the prompt ends with <think>, so that the text is in the midst of reasoning from its first word on.
 
     >>> after_reasoning("<think>1 + 1?</think> 2")
     ' 2'
     """
-    _, _, answer = text.rpartition("</think>")
-    return None if "<think>" in answer else answer
+    _, end, answer = text.rpartition("</think>")
+    return None if "<think>" in answer or (begun and not end) else answer
 
 
 def last_program(text: str) -> str | None:

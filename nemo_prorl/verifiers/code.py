@@ -52,8 +52,8 @@ class CodeVerifier:
 
     def check(self, reference: Mapping[str, Any], text: str) -> Verdict:
         tests = read_tests(reference)
-        answer = after_reasoning(text)
-        if answer is None or (reference.get("thinking") is True and "</think>" not in text):
+        answer = after_reasoning(text, begun=bool(reference.get("thinking")))
+        if answer is None:
             return Verdict(0.0, "the reasoning never ends", "no_answer")
         program = last_program(answer)
         if program is None:

@@ -39,6 +39,8 @@ def judge(request: Mapping[str, Any], encode: Callable, decode: Callable, later:
         place.body = rewritten.statements(place.body)
     if not rewritten.counted:
         tests.broken = "no statement of theirs tests anything"
+    if checks and not request["function"]:
+        tests.broken = "they have a check(candidate), and no entry_point says which function that is"
     program = compile(ast.fix_missing_locations(tree), "tests", "exec")
     try:
         exec(program, namespace)
@@ -58,10 +60,7 @@ class NotKnownYet(Exception):
 class Pending:
     """Stands for a value that was asked for: what is made of it is pending too, and nothing can be decided by it."""
 
-    def __bool__(self) -> bool:
-        raise NotKnownYet
-
-    def __iter__(self) -> Any:
+    def _undecided(self, *_: Any) -> Any:
         raise NotKnownYet
 
     def __getattr__(self, name: str) -> "Pending":
@@ -73,6 +72,7 @@ class Pending:
         return self
 
     __hash__ = None  # type: ignore[assignment]
+    __bool__ = __iter__ = __len__ = __contains__ = __index__ = __int__ = __float__ = _undecided
     __call__ = __getitem__ = __abs__ = __neg__ = _pending
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _pending  # type: ignore[assignment]
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __mod__ = _pending

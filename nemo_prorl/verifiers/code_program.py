@@ -27,7 +27,7 @@ _MODULES = (
 _LIMITS = "import sys; sys.setrecursionlimit(50_000); sys.set_int_max_str_digits(50_000)"  # LiveCodeBench's
 
 _NAME = re.compile(r"[^\W\d]\w*")
-_FUTURE = re.compile(r"^from __future__ import [^\n]*\n?", re.MULTILINE)
+_FUTURE = re.compile(r"^from __future__ import +(?:\([^)]*\)|(?:\\\n|[^\n])*)[^\n]*", re.MULTILINE)
 _ANSWER = "_prorl_answer"
 # The functions of code_values run under globals of their own: the program may have its own idea of what `list` is.
 _ANSWER_SOURCE = f"""
@@ -70,7 +70,7 @@ def _with_prelude(*parts: str, without: Collection[str] = ()) -> str:
         f"from {module} import {', '.join(names)}" if module else f"import {', '.join(names)}"
         for module, names in wanted.items()
     ]
-    return "".join([*_FUTURE.findall(source), "; ".join([_LIMITS, *imports]), "\n", _FUTURE.sub("\n", source)])
+    return "\n".join([*_FUTURE.findall(source), "; ".join([_LIMITS, *imports]), _FUTURE.sub("", source)])
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -52,7 +53,8 @@ class Tests(Protocol):
 
 
 class Runs:
-    """What one submission does in the sandbox, all of it within `seconds`; `memory` is shared by all submissions."""
+    """What one submission does in the sandbox, all of it within `seconds`, however often it is compiled and run;
+    `memory` is shared by all submissions."""
 
     def __init__(self, sandbox: Sandbox, seconds: float, memory: dict[bytes, Any]) -> None:
         self._sandbox, self._memory = sandbox, memory
@@ -66,8 +68,10 @@ class Runs:
             WorthNothingError: compile error or time-out.
         """
         with closing(self._run(program, inputs, self._left)) as runs:  # or the sandbox would stay in use
-            for number, ran in enumerate(runs, start=1):
-                self._left -= ran.seconds
+            for number in range(1, len(inputs) + 1):
+                begun = time.monotonic()
+                ran = next(runs)  # the first one waits for the compiler, too
+                self._left -= time.monotonic() - begun
                 if ran.status == "compile_error":
                     raise WorthNothingError(f"it doesn't compile: {ran.detail}")
                 if ran.status in ("timeout", "not_run"):

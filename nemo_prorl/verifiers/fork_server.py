@@ -14,7 +14,6 @@ import shutil
 import signal
 import socket
 import sys
-import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -28,21 +27,21 @@ from pydantic import TypeAdapter
 from nemo_prorl.errors import ConfigError
 from nemo_prorl.plugins import resolve
 from nemo_prorl.verifiers import wire, worker
-from nemo_prorl.verifiers.sandbox import SandboxSettings, probe
+from nemo_prorl.verifiers.sandbox import SandboxSettings, kernel, probe
 from nemo_prorl.verifiers.worker import Confinement
 
 
 def main(descriptor: int, parent: int) -> None:
     """Serve the pool at the other end of `descriptor` until it hangs up."""
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # Slurm sends a run's signals to whatever the run has started
-    worker.die_with(parent, signal.SIGTERM)
+    kernel.die_with_parent(parent, signal.SIGTERM)
     with socket.socket(fileno=descriptor) as control:
         control.set_inheritable(False)
         try:
             hello = wire.receive(control)
             settings = TypeAdapter(SandboxSettings).validate_python(hello["sandbox"])
             server = _ForkServer(control, hello["table"], settings, Path(hello["folder"]), parent)
-            signal.signal(signal.SIGTERM, server.leave_with_parent)
+            signal.signal(signal.SIGTERM, server.leave_if_alone)
             wire.send(control, {"report": server.report.as_json()})
         except (EOFError, ConnectionError):
             return
@@ -61,7 +60,7 @@ class _ForkServer:
         self._table = table
         self._confinement = Confinement(settings, self.report)
         self._folder = folder
-        self._parent = parent
+        self._own, self._parent = os.getpid(), parent
         self._workers: dict[int, Path | None] = {}  # and where each may write
 
     def serve(self) -> NoReturn:
@@ -74,10 +73,19 @@ class _ForkServer:
             else:
                 wire.send(self._control, self._load(request["load"]))
 
-    def leave_with_parent(self, number: int, frame: FrameType | None) -> None:
-        """The parent's death sends this signal. So may Slurm, to all that a run has started; the parent sees to it."""
-        if os.getppid() != self._parent:
+    def leave_if_alone(self, number: int, frame: FrameType | None) -> None:
+        """The parent's death sends this signal, and a pool that has hung up does. So may Slurm, to all that a run has
+        started: that is the run's own business. Workers inherit this, and go on."""
+        if os.getpid() == self._own and (os.getppid() != self._parent or self._has_hung_up()):
             self.leave()
+
+    def _has_hung_up(self) -> bool:
+        try:
+            return not self._control.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def leave(self) -> NoReturn:
         for pid in list(self._workers):
@@ -93,8 +101,8 @@ class _ForkServer:
             if warm_up is not None:
                 warm_up()
         except Exception as error:
-            return {"failed": str(error) if isinstance(error, ConfigError) else worker.one_line(error)}
-        threads = _threads()
+            return {"failed": str(error) if isinstance(error, ConfigError) else worker.told(error)}
+        threads = kernel.thread_count()
         if threads > 1:
             return {
                 "failed": f"its module has started {threads - 1} threads, which a forked process doesn't inherit; "
@@ -110,7 +118,6 @@ class _ForkServer:
         pid = os.fork()
         if pid == 0:
             try:
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 self._control.close()
                 os.setsid()
                 worker.main(descriptor, server, self._table, self._confinement, tmp)
@@ -133,13 +140,7 @@ class _ForkServer:
         tmp = self._workers.pop(pid)
         if tmp is not None:
             shutil.rmtree(tmp, ignore_errors=True)
-        code = os.waitstatus_to_exitcode(status)
-        return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
-
-
-def _threads() -> int:
-    tasks = Path("/proc/self/task")
-    return len(os.listdir(tasks)) if tasks.is_dir() else threading.active_count()
+        return kernel.ending(os.waitstatus_to_exitcode(status))
 
 
 if __name__ == "__main__":

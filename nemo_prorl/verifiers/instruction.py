@@ -38,9 +38,9 @@ class InstructionVerifier:
         task, problems = read_task(reference)
         if task is None:
             raise VerifierError(f"{'; '.join(problems)}. Repair the row, or drop it from the data")
-        answer = after_reasoning(text)
-        if answer is None or (task.thinking and "</think>" not in text):
-            return Verdict(0.0, "thinking without an end: no </think>", "no_answer")
+        answer = after_reasoning(text, begun=task.thinking)
+        if answer is None:
+            return Verdict(0.0, "the reasoning never ends", "no_answer")
         if not answer.strip():
             return Verdict(0.0, "an empty answer", "no_answer")
         if len(answer) > MAX_ANSWER_CHARS:

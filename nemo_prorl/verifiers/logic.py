@@ -19,7 +19,7 @@ from nemo_prorl.verifiers.answer import after_reasoning, last_tagged
 from nemo_prorl.verifiers.logic_scores import STRICT, upstream
 from nemo_prorl.verifiers.logic_screen import EVALUATES_ALGEBRA, EVALUATES_PYTHON, is_literal, is_plain_algebra
 from nemo_prorl.verifiers.permission import require_confinement
-from nemo_prorl.verifiers.screen import MAX_EXPRESSION_CHARS, too_costly
+from nemo_prorl.verifiers.screen import too_costly
 
 MAX_ANSWER_CHARS = 16_384  # or 4 times the solution's
 SCORERS = ("strict", "upstream")
@@ -67,8 +67,7 @@ class _Task:
             return answer if answer in metadata.get("valid_answers", ()) or is_literal(answer) else _NOTHING
         if self.dataset in EVALUATES_ALGEBRA:
             plain = is_plain_algebra(answer, {str(metadata.get("variable", ""))})
-            long = len(answer) > MAX_EXPRESSION_CHARS  # the deadline ends what a longer one may cost
-            return answer if plain and (long or not too_costly(answer)) else _NOTHING
+            return answer if plain and not too_costly(answer, self.max_answer_chars) else _NOTHING
         return answer
 
 

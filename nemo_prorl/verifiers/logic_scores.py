@@ -12,6 +12,8 @@ from typing import Any
 
 from reasoning_gym.dataset import ProceduralDataset
 
+from nemo_prorl.verifiers.screen import too_costly
+
 Scorer = Callable[[ProceduralDataset, str, Mapping[str, Any]], float]
 
 
@@ -43,8 +45,10 @@ def number_sorting(task: ProceduralDataset, answer: str, entry: Mapping[str, Any
 def coin_flip(task: ProceduralDataset, answer: str, entry: Mapping[str, Any]) -> float:
     """Upstream pays the share of leading characters that agree, of the shorter number: "0" gets 1 for 0.9375.
 
-    Here the share is that of the longer one.
+    Here the share is that of the longer one. Nor is 1e999999999 computed, digit by digit.
     """
+    if too_costly(re.sub("[,_]", "", answer)):
+        return 0.0
     score = upstream(task, answer, entry)
     if score == 0:
         return 0.0

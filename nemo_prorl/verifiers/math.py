@@ -42,8 +42,8 @@ class MathVerifier:
 
     def check(self, reference: Mapping[str, Any], text: str) -> Verdict:
         gold = read_gold(reference.get("answer"))
-        answer = after_reasoning(text)
-        if answer is None or (reference.get("thinking") and "</think>" not in text):
+        answer = after_reasoning(text, begun=bool(reference.get("thinking")))
+        if answer is None:
             return Verdict(0.0, "the reasoning never ends", "no_answer")
         boxed = last_boxed(answer)
         if not boxed:

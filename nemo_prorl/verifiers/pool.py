@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 
 _RAISED = "the verifier raised"
+_NO_JSON = "the reference isn't JSON"
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class VerifierPool:
         self._told = False
         self._server: ForkServer | None = None
         started: list[Future[None]] = [Future() for _ in range(workers)]
-        # The fork server dies with the thread that started it (Linux ties it to that), so one of these starts it.
+        # One of these starts the fork server, and starts it again should it have died.
         self._threads = [
             threading.Thread(target=self._serve, args=[future], name=f"verifier-{i}", daemon=True)
             for i, future in enumerate(started)
@@ -117,7 +118,8 @@ class VerifierPool:
         Counted nowhere. It says the same whenever and wherever it is asked.
         """
         verdict = self._submit(_Job(prompt, "", Future(), is_counted=False)).result()
-        return verdict.reason if verdict.outcome == "error" and verdict.reason.startswith(_RAISED) else None
+        is_about_reference = verdict.outcome == "error" and verdict.reason.startswith((_RAISED, _NO_JSON))
+        return verdict.reason if is_about_reference else None
 
     def _submit(self, job: _Job) -> Future[Verdict]:
         with self._lock:
@@ -210,7 +212,7 @@ class VerifierPool:
             verdict = Verdict(0.0, str(error), "error")
             worker.end()
         except (TypeError, ValueError) as error:
-            verdict = Verdict(0.0, f"reference of prompt {job.prompt.uid!r} isn't JSON: {error}", "error")
+            verdict = Verdict(0.0, f"{_NO_JSON}, of prompt {job.prompt.uid!r}: {error}", "error")
         return replace(verdict, reason=_readable(verdict.reason), seconds=time.monotonic() - begun)
 
     def _running_server(self) -> ForkServer:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -11,13 +10,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import IO, Any
 
 from pydantic import TypeAdapter
 
 from nemo_prorl.errors import VerifierError
 from nemo_prorl.verifiers import wire
-from nemo_prorl.verifiers.sandbox import SandboxReport, SandboxSettings
+from nemo_prorl.verifiers.sandbox import SandboxReport, SandboxSettings, kernel
 
 START_SECONDS = 120.0  # for an interpreter, and for a verifier's imports, on a busy machine
 CLOSE_SECONDS = 2.0
@@ -44,8 +44,7 @@ class ForkServerDiedError(Exception):
 
 
 class ForkServer:
-    """One process in its own session. Any thread may ask it; the one that made it must outlive it (on Linux it dies
-    with that thread).
+    """One process in its own session, which any thread may ask. It ends with this process, however that ends.
 
     Raises:
         VerifierError: it can't start, with the end of what it wrote to standard error.
@@ -135,7 +134,9 @@ class ForkServer:
 
     def close(self) -> None:
         """End it and all its workers, and give back what it held here; from any thread."""
-        self._process.terminate()  # it ends its workers first
+        with suppress(OSError):  # closed before
+            self._control.shutdown(socket.SHUT_WR)  # it ends its workers, and then itself
+        self._process.terminate()  # it learns of that now, whatever it is at
         try:
             self._process.wait(CLOSE_SECONDS)
         except subprocess.TimeoutExpired:
@@ -159,7 +160,7 @@ class ForkServer:
             raise
         except (EOFError, OSError, ValueError) as error:
             self._process.kill()
-            raise ForkServerDiedError(_ending(self._process.wait())) from error
+            raise ForkServerDiedError(kernel.ending(self._process.wait())) from error
         return reply
 
     def _said(self) -> str:
@@ -172,7 +173,7 @@ class WorkerProcess:
 
     Raises:
         ForkServerDiedError: its server is gone.
-        VerifierError: it can't be confined as its server has found possible.
+        VerifierError: it doesn't come up, or can't be confined as its server has found possible.
     """
 
     def __init__(self, server: ForkServer, *, confined: bool, deadline_seconds: float) -> None:
@@ -194,8 +195,10 @@ class WorkerProcess:
             greeting = self._receive(time.monotonic() + START_SECONDS)
             if "ready" not in greeting:
                 raise VerifierError(f"a verifier process can't be confined: {greeting.get('failed', greeting)}")
-        except WorkerDiedError as error:
-            raise VerifierError(f"a verifier process can't start: {error}") from error
+        except (WorkerDiedError, TimeoutError) as error:
+            self.end()
+            why = str(error) or f"not up after {START_SECONDS:g} s"
+            raise VerifierError(f"a verifier process can't start: {why}") from error
         except BaseException:
             self.end()
             raise
@@ -224,7 +227,7 @@ class WorkerProcess:
 
         Raises:
             TimeoutError: no reply within the deadline; the process is still busy and has to be ended.
-            WorkerDiedError: no reply ever.
+            WorkerDiedError: no reply ever, or none that makes sense; the process has ended.
             ForkServerDiedError: nor from any other.
             TypeError, ValueError: the reference isn't JSON; nothing was asked.
         """
@@ -271,23 +274,20 @@ class WorkerProcess:
     def _receive(self, until: float) -> dict[str, Any]:
         try:
             reply = wire.receive(self._connection, until, MAX_REPLY_BYTES)
+            if not isinstance(reply, dict):
+                raise ValueError(repr(str(reply)[:100]))
         except TimeoutError:
             raise
         except (EOFError, OSError) as error:
             raise self._died() from error
         except (ValueError, RecursionError) as error:
+            self.end()  # who has said one thing that makes no sense may say another
             raise WorkerDiedError(f"the verifier process answered with {error}") from error
-        if not isinstance(reply, dict):
-            raise WorkerDiedError(f"the verifier process answered {str(reply)[:100]!r}")
         return reply
 
 
 def not_made(verifier: str, why: object) -> VerifierError:
     return VerifierError(f"verifier {verifier!r} can't be made: {why}; see its module")
-
-
-def _ending(code: int) -> str:
-    return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
 
 
 def _environment() -> dict[str, str]:

@@ -19,17 +19,18 @@ _POWER = re.compile(r"\^|\*\*")
 _OPERAND = re.compile(r"\s*([-+]?(?:\d+|\\[A-Za-z]+|\S)?)")
 _SCIENTIFIC = re.compile(r"\d[eE][-+]?\d{5}")
 _CLOSING = {"{": "}", "(": ")", "[": "]"}
+_DIGITS = "0123456789"
 
 
-def too_costly(expression: str) -> str | None:
+def too_costly(expression: str, max_chars: int = MAX_EXPRESSION_CHARS) -> str | None:
     """Why `expression`, LaTeX or plain, isn't worth evaluating; None when it is.
 
     >>> too_costly("9^{9^{9}}")
     'an exponent above 100000'
     >>> too_costly("2^{2005}-1")
     """
-    if len(expression) > MAX_EXPRESSION_CHARS:
-        return f"{len(expression)} characters, more than {MAX_EXPRESSION_CHARS}"
+    if len(expression) > max_chars:
+        return f"{len(expression)} characters, more than {max_chars}"
     if depth(expression) > MAX_DEPTH:
         return f"brackets nested deeper than {MAX_DEPTH}"
     if "__" in expression:
@@ -113,13 +114,14 @@ def _huge_factorial(expression: str, position: int) -> bool:
     if before.endswith("\\"):  # \! is a space
         return False
     if before.endswith("!"):  # n!! of a number is read as (n!)! by some
-        return bool(re.search(r"\d\s*!+$", before))
+        return before.rstrip("!").rstrip()[-1:].isdecimal()
     if before.endswith(tuple(_CLOSING.values())):
         group = before[_group_start(before) :]
         tower = bool(_POWER.search(group)) and not _has_letters(group)
         return "!" in group or tower or _largest(group) > MAX_FACTORIAL
-    operand = re.search(r"((?:\^|\*\*)\s*)?(\d+)$", before)
-    return operand is not None and (operand[1] is not None or _largest(operand[2]) > MAX_FACTORIAL)
+    power = before.rstrip(_DIGITS)
+    digits = before[len(power) :]
+    return bool(digits) and (power.rstrip().endswith(("^", "**")) or _largest(digits) > MAX_FACTORIAL)
 
 
 def _group_start(text: str) -> int:

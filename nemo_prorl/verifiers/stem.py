@@ -57,8 +57,8 @@ class StemVerifier:
 
     def check(self, reference: Mapping[str, Any], text: str) -> Verdict:
         task = read_task(reference)
-        answer = after_reasoning(text)
-        if answer is None or (reference.get("thinking") and "</think>" not in text):
+        answer = after_reasoning(text, begun=bool(reference.get("thinking")))
+        if answer is None:
             return Verdict(0.0, "the reasoning never ends", "no_answer")
         boxed = last_boxed(answer)
         if not boxed:
@@ -118,7 +118,8 @@ def _options(options: Any) -> tuple[tuple[str, str], ...]:
         for key, value in options.items()
     ):
         raise VerifierError(
-            f"reference.options is {str(options)[:100]!r}, expected a list of texts or {{'A': text, ...}}; {_DROP}"
+            f"reference.options is {str(options)[:100]!r}, expected a list of 2 to {len(LABELS)} texts or "
+            f"{{'A': text, ...}}; {_DROP}"
         )
     return tuple((key.upper(), str(value)) for key, value in options.items())
 

@@ -17,7 +17,7 @@ _ELEMENTS = (
     "In|Sn|Sb|Te|Xe|Cs|Ba|La|Ce|Pr|Nd|Sm|Eu|Gd|Hf|Ta|Re|Os|Ir|Pt|Au|Hg|Tl|Pb|Bi|Po|Rn|Ra|Ac|Th|Pa|Np|Pu|H|B|C|N|O|F|"
     "P|S|K|V|Y|I|W|U"
 )
-_FORMULA = re.compile(rf"(?:\d*\(?(?:{_ELEMENTS})\)?[2-9]?\d*|\)\d*)+(?:\d?[+-]|[+-]\d)?")
+_FORMULA = re.compile(rf"(?:\d*\(?(?:{_ELEMENTS})|\))(?:\(?(?:{_ELEMENTS})|[)\d])*(?:[+-]\d?)?")
 
 
 def same_text(gold: str, answer: str) -> bool:

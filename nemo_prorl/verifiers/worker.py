@@ -7,14 +7,11 @@ importing torch here would cost every pool seconds and gigabytes.
 
 from __future__ import annotations
 
-import ctypes
 import inspect
 import math
 import os
 import resource
-import signal
 import socket
-import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -28,13 +25,13 @@ from nemo_prorl.plugins import resolve
 from nemo_prorl.verifiers import wire
 from nemo_prorl.verifiers.base import Verifier
 from nemo_prorl.verifiers.permission import UnconfinedError, confine_for_good
-from nemo_prorl.verifiers.sandbox import SandboxReport, SandboxSettings
+from nemo_prorl.verifiers.sandbox import SandboxReport, SandboxSettings, kernel
 
 MEMORY_BYTES = 4 << 30  # of address space: sympy's and a plotting library's together stay below one
 FILE_BYTES = 64 << 20
 MAX_OPEN_FILES = 256
 MAX_REASON_CHARS = 500  # a reason quotes the text at times
-_PR_SET_PDEATHSIG = 1
+MAX_ERROR_CHARS = 4000  # an error may, too, or list all that is wrong with a reference
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ def main(descriptor: int, server: int, table: Mapping[str, str], confinement: Co
 
     A confined worker writes to `tmp` and nowhere else; `tmp` None: keep all powers.
     """
-    die_with(server)
+    kernel.die_with_parent(server)
     _limit(resource.RLIMIT_AS, MEMORY_BYTES)
     _limit(resource.RLIMIT_FSIZE, FILE_BYTES)
     _limit(resource.RLIMIT_CORE, 0)
@@ -79,7 +76,7 @@ def _confined(confinement: Confinement, tmp: Path) -> dict[str, Any]:
 
 def _serve(connection: socket.socket, table: Mapping[str, str], sandbox: SandboxSettings) -> NoReturn:
     verifiers: dict[str, Verifier] = {}
-    limit = 0.0
+    limit = 0
     while True:
         request = wire.receive(connection)
         if time.process_time() + request["cpu_seconds"] > limit:
@@ -98,7 +95,7 @@ def _answer(
         try:
             verifiers[name] = _made(resolve(name, table, "verifier"), sandbox)
         except Exception as error:
-            return {"failed": str(error) if isinstance(error, ConfigError) else one_line(error)}
+            return {"failed": str(error) if isinstance(error, ConfigError) else told(error)}
         return {"loaded": name}
     try:
         verdict = verifiers[name].check(request["reference"], request["text"])
@@ -107,7 +104,7 @@ def _answer(
     except UnconfinedError as error:
         return {"refused": str(error)}
     except Exception as error:
-        return {"raised": one_line(error)}
+        return {"raised": told(error)}
     return {
         "reward": float(verdict.reward),
         "reason": str(verdict.reason)[:MAX_REASON_CHARS],
@@ -121,16 +118,8 @@ def _made(verifier: Callable[..., Verifier], sandbox: SandboxSettings) -> Verifi
     return verifier(sandbox=sandbox) if takes_settings else verifier()
 
 
-def one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
-
-
-def die_with(parent: int, how: signal.Signals = signal.SIGKILL) -> None:
-    """Be killed when the parent dies, even in the midst of a computation that never looks at the connection."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, how, 0, 0, 0)
-    if os.getppid() != parent:  # it died before we asked
-        os._exit(1)
+def told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:MAX_ERROR_CHARS]
 
 
 def _limit(which: int, value: int) -> None:
@@ -139,7 +128,7 @@ def _limit(which: int, value: int) -> None:
     resource.setrlimit(which, (allowed, hard))
 
 
-def _limit_cpu(seconds: float) -> float:
+def _limit_cpu(seconds: float) -> int:
     """End this process after `seconds` more of CPU time; where parents' deaths go unnoticed, nobody else would."""
     limit = math.ceil(time.process_time() + seconds)
     _limit(resource.RLIMIT_CPU, limit)

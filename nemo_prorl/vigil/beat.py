@@ -11,9 +11,9 @@ from typing import Any, NamedTuple, Protocol
 
 from nemo_prorl.telemetry.run import Place
 
-# Where a rank waits for others: inside torch's collectives, or at a line of Megatron that waits for a transfer.
+# Where a rank waits for others: inside torch's collectives, or at a line that waits for one that is under way.
 _COLLECTIVES, _STORAGE = "/torch/distributed/", "/torch/distributed/checkpoint/"
-_WAITS = (".wait(", "wait_for(", ".join(")
+_WAITS = {"/megatron/core/": (".wait(", "wait_for(", ".join("), "/nemo_prorl/": ("work.wait(",)}
 _FRAMES_LOOKED_AT = 12
 
 
@@ -72,8 +72,11 @@ def _is_collective(frame: FrameType | None) -> bool:
         file = frame.f_code.co_filename
         if _COLLECTIVES in file and _STORAGE not in file:
             return True
-        if depth == 0 and "/megatron/core/" in file:
-            line = linecache.getline(file, frame.f_lineno)
-            return any(word in line for word in _WAITS)
+        if depth == 0 and _is_wait(linecache.getline(file, frame.f_lineno), file):
+            return True
         frame = frame.f_back
     return False
+
+
+def _is_wait(line: str, file: str) -> bool:
+    return any(word in line for folder, words in _WAITS.items() if folder in file for word in words)

@@ -24,12 +24,14 @@ _OF_A_START = (
 class Line:
     """One end. `is_open` turns false when the other end is closed, by whomever. Any thread may send.
 
-    rank  whose the other end is, once that is known
-    peer  the process there, as it has told it in its welcome
+    is_welcome  whether the other end has said the secret of this start
+    rank        whose it is, once that is known
+    peer        the process there, as it has told it in its welcome
     """
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection, self.is_open = connection, True
+        self.is_welcome = False
         self.rank: int | None = None
         self.peer: dict[str, Any] = {}
         self._received, self._unsent = b"", b""

@@ -40,7 +40,7 @@ class Post(Protocol):
         ...
 
     def tell(self, verdict: Verdict) -> None:
-        """To whom it isn't from."""
+        """To all that this rank hears."""
         ...
 
     def say_done(self) -> None:
@@ -134,8 +134,9 @@ class MainPost:
         said = line.receive()
         for number, each in enumerate(said):
             if "hello" in each and each["hello"] == secret_of_start():
+                line.is_welcome = True
                 line.send({"welcome": self._own.as_json()})
-            elif "rank" in each:
+            elif line.is_welcome and "rank" in each:
                 line.rank = int(each["rank"])
                 self._lines[line.rank], self._others[line.rank] = line, _Other(each["process"])
                 return self._heard(line, said[number:])

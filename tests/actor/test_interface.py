@@ -21,7 +21,7 @@ def a_batch() -> RolloutBatch:
         lengths_B=torch.tensor([5, 3, 4, 5]),
         rewards_GN=torch.tensor([[1.0, 0.0], [0.5, 0.25]]),
         temperature=1.2,
-        domains_B=("math",) * 4,
+        domains_B=("math", "math", "code", "code"),
         sampler_logprobs_BT=torch.full((4, 4), -0.5),
     )
     return batch.with_(
@@ -46,7 +46,7 @@ def test_a_batch_survives_the_way_to_nemo_aligners_keys_and_back():
         assert torch.equal(getattr(back, name), getattr(batch, name)), name
     assert torch.equal(back.reference_logprobs_BT, batch.reference_logprobs_BT)
     assert torch.equal(back.sampler_logprobs_BT, batch.sampler_logprobs_BT)
-    assert back.temperature == 1.2
+    assert (back.temperature, back.domains_B) == (1.2, batch.domains_B)
 
 
 def test_the_mask_for_nemo_aligner_marks_the_predictions_of_response_tokens():

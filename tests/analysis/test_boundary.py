@@ -6,7 +6,6 @@ import pytest
 from nemo_prorl.analysis.analyse import analyse, write_analysis
 from nemo_prorl.analysis.boundary import Benchmark
 from nemo_prorl.analysis.competence import competence
-from nemo_prorl.analysis.creativities import creativities
 from nemo_prorl.analysis.exact_tests import Counts
 from nemo_prorl.analysis.local_corpus import LocalCorpus
 from nemo_prorl.analysis.records import Analysis
@@ -157,13 +156,19 @@ def test_creativity_is_by_benchmark_and_correlated_with_the_gain(place, tmp_path
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "seen.txt").write_text("Let me think. " * 8 + "The answer is \\boxed{1}.")
     folders = folders_at(place, "base", "final")
-    found = creativities(folders, LocalCorpus(tmp_path / "texts"), problems=5)
-    analysis = analyse(folders, creativity=found)
-    assert set(found["base"]) == set(analysis.benchmarks)
-    assert found["final"]["codeforces"].responses == 5
+    analysis = analyse(folders, corpus=LocalCorpus(tmp_path / "texts"), responses=5)
+    assert all(set(one.creativity) == {"base", "final"} for one in analysis.benchmarks.values())
+    assert analysis.benchmarks["codeforces"].creativity["final"].responses == 5
     assert 0.0 < analysis.benchmarks["codeforces"].creativity["base"].index.value < 1.0
     assert all(point.creativity is not None for point in analysis.competence.points)
     assert analysis.competence.creativity_and_gain.points == 7
+
+
+class NeverAsked:
+    """A corpus whose look-ups would be for nothing."""
+
+    def longest_matches(self, words, lengths):
+        raise AssertionError("what can't be compared was looked up")
 
 
 def test_evaluations_of_other_problems_can_not_be_compared(place, tmp_path):
@@ -172,7 +177,7 @@ def test_evaluations_of_other_problems_can_not_be_compared(place, tmp_path):
     changed = {name: one.model_copy(update={"identity": "others"}) for name, one in manifest.sets.items()}
     other.write_manifest(manifest.model_copy(update={"sets": changed}))
     with pytest.raises(DataError, match="set 'aime_2024' doesn't have the same problems in"):
-        analyse({"base": EvaluationFolder(place / "base"), "final": other})
+        analyse({"base": EvaluationFolder(place / "base"), "final": other}, corpus=NeverAsked())
 
 
 def test_sets_that_not_all_models_have_are_left_out_and_none_in_common_is_an_error(place, tmp_path, caplog):

@@ -1,9 +1,7 @@
 """The creativity index of texts whose coverage can be counted by hand, in a local corpus and over HTTP."""
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import ClassVar
+import time
 
 import numpy as np
 import pytest
@@ -11,7 +9,8 @@ import pytest
 from nemo_prorl.analysis.creativity import LENGTHS, Words, creativity, dj_search, uniqueness
 from nemo_prorl.analysis.infini_gram import InfiniGramCorpus
 from nemo_prorl.analysis.local_corpus import LocalCorpus
-from nemo_prorl.errors import DataError
+from nemo_prorl.errors import ConfigError, DataError
+from tests.json_server import Say, json_server
 
 FIRST = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen."
 SECOND = "Let me think step by step: red green blue yellow."
@@ -127,68 +126,70 @@ def test_a_folder_without_texts_and_a_line_without_text_are_named(tmp_path):
         LocalCorpus(tmp_path)
 
 
-class Api(BaseHTTPRequestHandler):
+class Index:
     """infini-gram's API over one text; `faults` are answered first, one a question."""
 
     text = f"{FIRST}\n{SECOND}"
-    faults: ClassVar[list[tuple[int, str]]] = []
-    seen: ClassVar[list[dict]] = []
 
-    def do_POST(self):
-        question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+    def __init__(self):
+        self.url, self.faults, self.seen = "", [], []
+
+    def respond(self, path, question, headers):
+        assert path == "/v1", "the address as it was given"
         self.seen.append(question)
         if self.faults:
-            status, body = self.faults.pop(0)
-        elif question["index"] != "test_index":
-            status, body = 200, json.dumps({"error": "no such index"})
-        else:
-            status, body = 200, json.dumps({"count": self.text.count(question["query"]), "approx": False})
-        self.send_response(status)
-        self.end_headers()
-        self.wfile.write(body.encode())
-
-    def log_message(self, *arguments):
-        pass
+            return self.faults.pop(0)
+        if question["index"] != "test_index":
+            return Say.json({"error": "no such index"})
+        return Say.json({"count": self.text.count(question["query"]), "approx": False})
 
 
 @pytest.fixture
 def api():
-    Api.faults, Api.seen = [], []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Api)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/"
-    server.shutdown()
-    thread.join(10)
-    server.server_close()
+    index = Index()
+    with json_server(index.respond) as index.url:
+        yield index
+
+
+def asking(api, index="test_index"):
+    return InfiniGramCorpus(api.url, index, first_wait_seconds=0.001)
 
 
 def test_the_api_gives_the_same_index_as_the_local_corpus(api, corpus):
     text = "two three four five six seven mine own words not copied anywhere"
-    with InfiniGramCorpus(api, "test_index") as remote:
+    with asking(api) as remote:
         assert creativity([[text], [FIRST]], remote, "") == creativity([[text], [FIRST]], corpus, "")
-        assert remote.asked == len(Api.seen) <= 2 * (12 + 15)
-    assert Api.seen[0] == {"index": "test_index", "query_type": "count", "query": "two three four five six"}
+    assert len(api.seen) <= 2 * (12 + 15)
+    assert api.seen[0] == {"index": "test_index", "query_type": "count", "query": "two three four five six"}
 
 
-def test_passing_faults_of_the_api_are_waited_out(api):
-    Api.faults += [(429, "slow down"), (503, "")]
-    with InfiniGramCorpus(api, "test_index", pause_seconds=0.001) as remote:
+def test_passing_faults_of_the_api_are_waited_out_for_as_long_as_it_says(api):
+    api.faults += [Say(b"slow down", status=429, headers={"Retry-After": "0.4"}), Say(b"", status=503)]
+    begun = time.monotonic()
+    with asking(api) as remote:
         assert remote.count("red green") == 1
         assert remote.count("red green") == 1
-        assert remote.asked == 3
+    assert len(api.seen) == 3
+    assert time.monotonic() - begun >= 0.4
 
 
 @pytest.mark.parametrize(
-    ("faults", "index", "message"),
+    ("faults", "index", "error", "message"),
     [
-        ([], "other", r"refuses: no such index \(index 'other'\)"),
-        ([(200, "<html>")], "test_index", "answers with status 200, '<html>'; expected a JSON object with 'count'"),
-        ([(404, "{}")], "test_index", "answers with status 404"),
-        ([(503, "")] * 6, "test_index", r"no answer in 6 attempts \(status 503\)"),
+        ([], "other", DataError, r"refuses: no such index \(index 'other'\)"),
+        ([Say(b"no", status=400)], "test_index", DataError, "refuses: status 400: no"),
+        (
+            [Say(b"<html>")] * 6,
+            "test_index",
+            DataError,
+            r"no answer that can be used: an answer that is no JSON \(6 at",
+        ),
+        ([Say(b"[1]")] * 6, "test_index", DataError, r"an answer without 'count', '\[1\]' \(6 attempts\)"),
+        ([Say(b"", status=503)] * 6, "test_index", DataError, r"status 503 \(6 attempts\)"),
+        ([Say(b"{}", status=404)], "test_index", ConfigError, r"answers 404 .*Check --infini-gram-url"),
     ],
 )
-def test_an_api_that_can_not_be_used_is_told(api, faults, index, message):
-    Api.faults += faults
-    with InfiniGramCorpus(api, index, pause_seconds=0.001) as remote, pytest.raises(DataError, match=message):
+def test_an_api_that_can_not_be_used_is_told(api, faults, index, error, message):
+    api.faults += faults
+    with asking(api, index) as remote, pytest.raises(error, match=message):
         remote.count("red")

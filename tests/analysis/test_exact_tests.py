@@ -77,6 +77,7 @@ def test_correlations_of_many_points_have_the_p_value_of_scipy_s_permutation_tes
 
 
 def test_there_is_no_correlation_of_two_points_or_of_what_does_not_vary():
+    assert correlation(np.array([]), np.array([])) is None
     assert correlation(np.array([1.0, 2.0]), np.array([1.0, 3.0])) is None
     assert correlation(np.ones(5), np.arange(5.0)) is None
 

@@ -2,6 +2,7 @@
 
 import json
 import mmap
+import os
 import subprocess
 import sys
 from argparse import Namespace
@@ -9,7 +10,7 @@ from importlib import import_module
 
 import pytest
 
-from benchmarks import gpu, measure, ours, step, workload
+from benchmarks import gpu, measure, ours, step, turns, workload
 from benchmarks.__main__ import BENCHMARKS
 from benchmarks.results import FOLDER, table
 from benchmarks.turns import Trainer
@@ -57,6 +58,15 @@ def test_what_is_added_to_no_phase_is_the_update(tmp_path):
 def test_a_trainer_that_fails_is_quoted(tmp_path):
     with pytest.raises(RuntimeError, match=r"ended; its last words are\s.*no such thing"):
         Trainer([sys.executable, "-c", "raise SystemExit('no such thing')"], threads=1, log=tmp_path / "log")
+
+
+def test_a_trainer_that_says_nothing_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(turns, "MOST_SECONDS", 1)
+    program = f"import os, sys; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); sys.stdin.read()"
+    with pytest.raises(RuntimeError, match="has been silent for 1 seconds"):
+        Trainer([sys.executable, "-c", program], threads=1, log=tmp_path / "log")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
 def test_processor_time_of_children_counts():

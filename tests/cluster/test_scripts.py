@@ -135,7 +135,7 @@ def test_seeds_are_an_array_in_which_each_has_a_folder_of_its_own():
 
 
 def test_seeds_in_chains_are_a_chain_for_each():
-    lines = submitted("--seeds", "4-5", "--chain", "2", "train", "run.dir=runs/a")
+    lines = submitted("--seeds", "04-05", "--chain", "2", "train", "run.dir=runs/a")
     assert [line[-2:] for line in lines] == [
         [f"run.dir=runs/a/seed_{seed}", f"run.seed={seed}"] for seed in (4, 4, 5, 5)
     ]
@@ -148,6 +148,7 @@ def test_seeds_in_chains_are_a_chain_for_each():
         (["--preset", "9x9", "train"], "no preset 9x9: there is 1gpu 1x8 4x8"),
         (["--chain", "0", "train"], "how many jobs"),
         (["--seeds", "0-3", "train"], "needs run.dir="),
+        (["--seeds", "3-0", "train", "run.dir=a"], "the first is above the last"),
         (["--seeds", "0-3", "train", "run.dir=a", "run.seed=1"], "leave run.seed=1 out"),
         (["-p", "debug", "train"], "--name=value"),
         (["walk"], "no walk.sbatch here"),

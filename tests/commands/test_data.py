@@ -19,6 +19,7 @@ from nemo_prorl.quickstart.tiny_model import make_tokenizer
 from nemo_prorl.recipe import Stage
 from nemo_prorl.rollout.collector import Collector
 from nemo_prorl.rollout.scripted_engine import ScriptedEngine
+from nemo_prorl.verifiers.configured_pool import verifier_pool
 from nemo_prorl.world import LocalWorld
 from tests.data.prepare.conftest import FIXTURES
 from tests.data.prepare.judge_server import Say, judge_server
@@ -94,6 +95,9 @@ def test_a_missing_key_is_told_before_hours_of_work(tmp_path, capsys, monkeypatc
     assert main(["data", "prepare", f"folder={tmp_path}"]) == 2
     assert "OPENAI_API_KEY has no key" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+    assert main(["data", "prepare", "--dry-run"]) == 0, "the plan is there to be read by anybody"
+    shown = capsys.readouterr().out
+    assert "agentica-org/DeepScaleR" in shown and "OPENAI_API_KEY has no key" in shown
 
 
 @pytest.mark.parametrize(
@@ -255,7 +259,7 @@ def test_help_and_unknown_things(capsys):
 @pytest.mark.end_to_end
 def test_five_sources_go_from_raw_records_to_scored_rollouts(prepared):
     """Of two samples one is right and one says nothing: each group teaches, with rewards 1 and 0."""
-    from nemo_prorl.build import data_from, verifier_pool  # loads Megatron
+    from nemo_prorl.build import data_from  # loads Megatron
 
     overrides = [f"data.folder={prepared}", "model.path=unused", "validation.problems_per_task=1"]
     config = load_config("train", ["recipe=prorl", "data=prorl", *overrides])

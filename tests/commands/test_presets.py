@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from nemo_prorl.commands.engine_memory import RolloutKnobs, engine_memory
 from nemo_prorl.commands.plan import training_plan
 from nemo_prorl.config.folder import options_in
 from nemo_prorl.config.load import load_config
 from nemo_prorl.config.precision import FP8Config
+from nemo_prorl.config.schema import MegatronConfig
 from nemo_prorl.errors import SettingsError
 from nemo_prorl.megatron.chips import CHIPS
 from nemo_prorl.megatron.layout import fitting_architecture
+from nemo_prorl.megatron.memory import EngineMemory
+from nemo_prorl.weights.architecture import Architecture
 from tests.house.source import ROOT
 from tests.published_shapes import QWEN_1_5B, QWEN_7B, folder_with
 
@@ -84,3 +88,9 @@ def test_what_an_engine_keeps_is_counted_or_said_to_be_unknown(models):
         "train", ["recipe=prorl", "megatron=gpu", f"model.path='{models['1.5b']}'", "rollout=scripted"]
     )
     assert "besides: what the rollout engine scripted needs" in training_plan(config, {})
+
+
+def test_of_an_engine_of_ones_own_in_a_format_of_its_own_nothing_is_said():
+    knobs = RolloutKnobs("mine:Engine", {"max_batch_sequences": 8, "dtype": "int4"})
+    found = engine_memory(knobs, Architecture.from_hf_config(QWEN_1_5B, "a test's"), 1024, MegatronConfig())
+    assert found == (EngineMemory(), "what the rollout engine mine:Engine needs")

@@ -1,14 +1,18 @@
 """The quickstart's plan: which commands, in which order, from which folder to which; and the whole of it, in small."""
 
 import json
+import os
 import re
 import shlex
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from nemo_prorl.commands.quickstart import jobs, run
+from nemo_prorl.commands.quickstart import exit_code_of, jobs, run
 from nemo_prorl.config.load import load_config
 from nemo_prorl.errors import ConfigError
 from tests.house.source import ROOT
@@ -60,6 +64,41 @@ def test_a_folder_made_with_other_settings_is_refused(tmp_path):
 def test_a_seed_that_would_meet_the_held_out_problems_is_refused(arguments):
     with pytest.raises(ConfigError, match=r"0\.\.900"):
         run(arguments, dry_run=True)
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="can't be written"):
+        run(["--out", str(tmp_path / "file" / "below"), "--fast"])
+
+
+@pytest.mark.parametrize(("program", "code"), [("raise SystemExit(3)", 3), ("import os; os.kill(os.getpid(), 9)", 137)])
+def test_a_training_that_a_signal_has_killed_is_not_taken_for_one_that_failed(program, code):
+    """Signal 9 isn't exit code 9, which says that the run's folder can't be written."""
+    assert exit_code_of([sys.executable, "-c", program]) == code
+
+
+def test_ctrl_c_waits_for_the_training_to_save(tmp_path):
+    """The program takes a moment after it was asked, longer than Python's own quarter of a second."""
+    program = (
+        "import pathlib, signal, sys, time\n"
+        "asked = []\n"
+        "signal.signal(signal.SIGTERM, lambda *_: asked.append(1))\n"
+        "pathlib.Path(sys.argv[1]).touch()\n"
+        "while not asked: time.sleep(0.01)\n"
+        "time.sleep(0.5)\n"
+        "raise SystemExit(75)\n"
+    )
+    is_ready = tmp_path / "ready"
+
+    def interrupt():
+        while not is_ready.exists():
+            time.sleep(0.01)
+        time.sleep(0.2)  # by now it is waited for
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    assert exit_code_of([sys.executable, "-c", program, str(is_ready)]) == 75
 
 
 @pytest.mark.end_to_end

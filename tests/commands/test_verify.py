@@ -57,6 +57,15 @@ def test_every_response_gets_a_line_in_order_and_every_domain_one_in_the_table(r
     assert math.split()[:7] == ["math", "4", "0.5000", "3", "1", "0", "0"]
 
 
+def test_rewards_never_replace_the_responses(rows, tmp_path, capsys):
+    path = rows(RIGHT)
+    (tmp_path / "link").symlink_to(path)
+    for output in (path, str(tmp_path / "link")):
+        assert main(["verify", path, "--output", output]) == 2
+        assert "is the file of responses itself" in capsys.readouterr().err
+    assert lines_of((tmp_path / "responses.jsonl").read_text()) == [RIGHT]
+
+
 def test_bad_rows_are_named_by_line_and_the_others_judged(rows, capsys):
     path = rows(
         RIGHT,

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from _pytest.mark.structures import ParameterSet
 
-from tests.end_to_end.forked import Death, Forked, finish_forked, status
+from tests.end_to_end.forked import Death, Forked, finish_forked, in_phase, status
 from tests.end_to_end.runs import records, settings
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.processes]
@@ -119,6 +119,22 @@ def test_a_run_that_goes_back_trains_the_steps_since_the_checkpoint_again_on_oth
     (event,) = records(tmp_path / "run", "rewind")
     assert event["step"] == 3
     assert "in step 4 the gradient of update 7 is not a finite number" in event["note"]
+
+
+def test_a_run_that_goes_back_to_where_it_was_stopped_within_a_validation_validates_again(
+    model: Path, problems: Path, tmp_path: Path
+) -> None:
+    """Stopped in the validation after step 2, it saves. When it goes on, the first update of step 3 is bad."""
+    run_dir = tmp_path / "run"
+    more = ["rollout.name=tests.end_to_end.plugins:Unhurried", "checkpoint.every_steps=null", "checkpoint.keep_best=0"]
+    arguments = settings(model, problems, run_dir, *OBJECTIVE, *more, "bad_updates.not_finite=rewind", steps=3)
+    with Forked([*arguments, "+loss.objective.call=0"], tmp_path / "logs") as run:
+        assert run.until(in_phase(run_dir, "validation", 2)), run.output()
+        run.signal(signal.SIGTERM)
+        assert run.wait() == [75], run.output()
+    finish_forked([*arguments, "+loss.objective.call=1"], tmp_path / "logs_again")
+    assert [record["step"] for record in records(run_dir, "rewind")] == [3]
+    assert [record["step"] for record in records(run_dir, "validation")] == [0, 2, 3]
 
 
 def test_an_engine_that_fails_is_made_anew_and_gives_the_same_and_one_that_fails_again_stops_a_run_that_is_saved(

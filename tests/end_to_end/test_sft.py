@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from nemo_prorl.cli import main
 from nemo_prorl.data.sources.demonstrations import Demonstration
 from tests.end_to_end.forked import Forked, finish_forked, in_phase, status
 from tests.end_to_end.runs import finish, records, start
@@ -145,6 +146,7 @@ def test_a_cold_start_that_is_asked_to_stop_saves_and_goes_on(
     run_dir, few = tmp_path / "run", ["checkpoint.every_steps=50", "export.at_end=false"]
     with Forked(settings(model, demonstrations, run_dir, *few, steps=5000), tmp_path / "logs") as run:
         assert run.until(in_phase(run_dir, "step", 5)), run.output()
+        assert main(["reset", str(run_dir), "--reason", "none"]) == 2, "it has nothing that could be reset"
         run.signal(signal.SIGTERM)
         assert run.wait() == [75], run.output()
     stopped_at = status(run_dir)["step"]
@@ -152,3 +154,6 @@ def test_a_cold_start_that_is_asked_to_stop_saves_and_goes_on(
     found = records(run_dir, "sft")
     assert [record["step"] for record in found] == list(range(1, stopped_at + 3))
     assert found[:4] == records(unbroken, "sft")
+    with Forked(settings(model, demonstrations, run_dir, *few, steps=stopped_at), tmp_path / "logs_fewer") as fewer:
+        assert fewer.wait() == [5], fewer.output()
+        assert f"has done {stopped_at + 2} steps, more than sft.steps={stopped_at}" in fewer.output()

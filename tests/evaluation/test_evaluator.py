@@ -124,7 +124,7 @@ def test_a_rank_that_is_stopped_stops_all_and_one_that_fails_is_named(tmp_path):
     engines = [Counting(), Counting(drops=True)]
     failed = on_ranks(2, lambda world: evaluate(tmp_path / "failed", engines[world.rank], world))
     assert [type(one) for one in failed] == [RolloutError, RolloutError]
-    assert "rank 1 failed while evaluating" in str(failed[0]) and "evaluation of 'a8'" in str(failed[1])
+    assert "rank 1 failed while evaluating" in str(failed[0]) and "gave samples [0, 2] of prompt 'a8'" in str(failed[1])
 
 
 def test_answers_of_verifiers_that_can_not_be_trusted_are_not_stored(tmp_path):
@@ -173,6 +173,7 @@ def test_other_versions_are_told_and_no_reason_to_begin_anew(unbroken, tmp_path,
     again = Counting()
     evaluate(tmp_path, again, asked=manifest(versions={"nemo_prorl": "1"}))
     assert again.asked == [] and "began with other versions of packages" in caplog.text
+    assert EvaluationFolder(tmp_path).manifest().versions == manifest().versions, "those it began with"
     assert contents(tmp_path)["results.json"] == contents(unbroken)["results.json"]
 
 

@@ -30,12 +30,13 @@ def parser_of(name):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_has_an_example_and_ends_well(name, capsys):
+def test_help_has_an_example_and_exit_codes_and_ends_well(name, capsys):
     with pytest.raises(SystemExit) as ended:
         main([name, "--help"])
     assert ended.value.code == 0
     said = capsys.readouterr().out
     assert said.startswith("usage: prorl") and re.search(rf"^examples?:\n  prorl {name}", said, re.MULTILINE), said
+    assert re.search(r"^Exit codes: ", said, re.MULTILINE), f"prorl {name} --help should tell its exit codes"
 
 
 @pytest.mark.parametrize("name", WITH_OPTIONS)

@@ -9,7 +9,7 @@ from tests.house.source import PACKAGE, ROOT, imports, imports_of, place, python
 # The lowest first. Within layer 0 each line may use those before it.
 LAYERS = (
     ("errors",),
-    ("plugins", "pulse", "world", "reset_requests", "json_api"),
+    ("plugins", "pulse", "patience", "world", "reset_requests", "json_api"),
     ("control",),
     ("data",),
     ("config",),
@@ -51,7 +51,7 @@ DOORS = {
     "matplotlib": ("nemo_prorl/analysis/",),
     "datasets": ("nemo_prorl/data/prepare/published.py",),
     "huggingface_hub": ("nemo_prorl/data/prepare/published.py",),
-    "httpx2": ("nemo_prorl/json_api.py", "nemo_prorl/analysis/infini_gram.py"),
+    "httpx2": ("nemo_prorl/json_api.py",),
     "pydivsufsort": ("nemo_prorl/analysis/local_corpus.py",),
     "pyarrow": ("nemo_prorl/data/parquet.py",),
 }

@@ -167,7 +167,7 @@ def refused(folder: Path, other: Path, checkpoints: Path) -> list[str]:
             snapshots = {name: WeightSnapshot(run.model) for name in wanted}
             try:
                 Checkpoints(checkpoints, run.runtime, retention=Retention(keep_last=1)).restore(
-                    path, run.model, None, snapshots
+                    path, run.model, run.optimizer(), snapshots
                 )
             except CheckpointError as error:
                 messages.append(str(error))

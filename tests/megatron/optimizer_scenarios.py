@@ -67,6 +67,23 @@ def spoiled(folder: Path, settings: Mapping[str, Any], value: float) -> dict[str
         return {"error": error, "unchanged": unchanged, "then": update(run, optimizer, rows, weights_BT)["loss"]}
 
 
+def objected_to(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said, and what comes of it, when the last rank objects to an update whose gradient is fine."""
+    with engine(folder, settings) as run:
+        optimizer, before = run.optimizer(), run.weights()
+        rows, weights_BT = own_batch(run)
+        optimizer.zero_grad()
+        run.schedule.train(rows, TEMPERATURE, WeightedLoss(rows, weights_BT))
+        is_last = run.runtime.world.rank == run.runtime.world.size - 1
+        try:
+            optimizer.step(objection="policy/ratio_max is inf" if is_last else "")
+            error = None
+        except TrainingError as raised:
+            error = str(raised)
+        after = run.weights()
+        return {"error": error, "unchanged": all(torch.equal(tensor, after[name]) for name, tensor in before.items())}
+
+
 def beside_torch(folder: Path) -> dict[str, Any]:
     """Two of our updates and two of torch's AdamW from the same start with the same gradients."""
     settings = {"lr": 1e-2, "warmup_steps": 2, "clip_grad_norm": 0.1, "weight_decay": 0.1, "beta2": 0.99}

@@ -144,32 +144,32 @@ def flip(file: Path) -> None:
 
 
 def brought_back(folder: Path, settings: Mapping[str, Any], checkpoints: Path) -> dict[str, Any]:
-    """The policy of the best checkpoint as the policy, and as the reference; what training made of it meanwhile."""
+    """The policy of the best checkpoint as the policy, and then as the reference; what training made of it before."""
     with engine(folder, settings) as run:
         rows, weights_BT = own_batch(run)
         optimizer, snapshot = run.optimizer(), WeightSnapshot(run.model)
-        snapshots = {"reference": snapshot}
+        snapshots, start = {"reference": snapshot}, run.weights()
         store = Checkpoints(checkpoints, run.runtime, retention=Retention(keep_last=1, keep_best=1))
         for step, score in ((1, 0.2), (2, 0.7), (3, 0.7), (4, None)):
             update(run, optimizer, rows, weights_BT)
             if step == 2:
                 then = run.weights()
             store.save(step, run.model, optimizer, snapshots, {}, score=score)
-        best, now = store.of_step(2), run.weights()
-        with snapshot.in_place(writing=True):
-            store.restore_policy(best, run.model, None)
-        after_reference = run.weights()
+        now = run.weights()
+        store.restore_policy(store.of_step(2), run.model, optimizer)
+        policy, steps = run.weights(), adam_steps(optimizer)
+        with snapshot.in_place():
+            reference_before = run.weights()
+        snapshot.refresh()
         with snapshot.in_place():
             reference = run.weights()
-        store.restore_policy(best, run.model, optimizer)
-        policy, steps = run.weights(), adam_steps(optimizer)
         update(run, optimizer, rows, weights_BT)
         moved = max(float((policy[name] - tensor).abs().max()) for name, tensor in run.weights().items())
         return {
             "index": (checkpoints / "index.json").read_text(),
             "reference": same(reference, then),
             "policy": same(policy, then),
-            "untouched": same(after_reference, now),
+            "untouched": same(reference_before, start),
             "differs": not same(now, then),
             "steps": steps,
             "moved": moved,

@@ -63,6 +63,15 @@ def test_eight_bits_by_hand():
     assert (kept.parameters(), kept.eight_bit_copies()) == (2 * COUNT - 240, 240)
     ends = estimate(device="cuda", precision="fp8_hybrid", fp8=FP8Config(bf16_end_layers=1))
     assert ends.eight_bit_copies() == 0
+    cut = estimate(device="cuda", precision="fp8_hybrid", fp8=FP8Config(bf16_end_layers=1), pipeline_parallel_size=2)
+    assert cut.eight_bit_copies() == 0, "either stage has one of the model's ends"
+
+
+def test_a_chip_that_is_planned_for_makes_it_a_gpus_estimate():
+    """Of `device: auto` it can't be known here what it will find; with a chip named, that is."""
+    for planned, device in (({"chip": "h100"}, "cuda"), ({}, "cpu")):
+        of_auto, expected = (estimate(precision="bf16", **where) for where in (planned, {"device": device}))
+        assert (of_auto.activations(), of_auto.logits()) == (expected.activations(), expected.logits())
 
 
 def test_phases_hold_what_they_need():

@@ -197,7 +197,18 @@ def test_mxfp8_is_refused_on_chips_after_blackwell_and_on_hopper_with_what_they_
         (fp8(), Machine(None, None, None), "this rank has none; use precision=bf16 or fp32"),
         (fp8(), replace(HOPPER, transformer_engine=None), "which isn't installed; scripts/build_gpu_host.sh builds it"),
         (fp8(), replace(HOPPER, transformer_engine=(2, 12, 0)), "which is 2.12.0 here"),
-        (fp8("blockwise"), replace(HOPPER, cuda=(12, 8)), "needs CUDA 12.9 or later, torch was built for 12.8"),
+        (
+            fp8("blockwise"),
+            replace(HOPPER, cuda=(12, 8)),
+            "needs CUDA 12.9 or later, torch was built for 12.8; install a newer build of torch, or choose "
+            "recipe=tensorwise",
+        ),
+        (fp8("tensorwise"), replace(HOPPER, cuda=(11, 8)), "a newer build of torch, or choose precision=bf16"),
+        (
+            MegatronConfig(offload=["gradients", "optimizer"]),
+            Machine(None, None, None),
+            "megatron.offload=['optimizer'] moves what lies on a GPU to the host, and this rank has none",
+        ),
         (MegatronConfig(precision="bf16"), Machine((7, 5), (12, 8), None), "needs compute capability 8.0"),
     ],
 )
@@ -209,7 +220,8 @@ def test_a_machine_that_lacks_something_is_told_what(config, machine, said):
 def test_a_machine_that_has_everything_is_taken():
     for config in (fp8(), fp8("blockwise"), MegatronConfig(precision="bf16"), MegatronConfig(precision="fp32")):
         assert not list(machine_problems(config, HOPPER))
-    assert not list(machine_problems(MegatronConfig(precision="bf16"), Machine(None, None, None)))
+    for config in (MegatronConfig(precision="bf16"), MegatronConfig(offload=["gradients"])):
+        assert not list(machine_problems(config, Machine(None, None, None)))
 
 
 def test_a_rank_without_a_gpu_refuses_fp8_before_it_joins_the_others():

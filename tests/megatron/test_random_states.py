@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from megatron.core import tensor_parallel
 
 from nemo_prorl.megatron.random_states import random_states, restore_random_states
 
@@ -31,9 +32,16 @@ def test_dropout_on_a_gpu_falls_as_before():
     assert torch.equal(torch.rand(4, device="cuda"), drawn)
 
 
-def test_states_of_a_host_with_cuda_can_be_restored_without(monkeypatch):
+@pytest.mark.parametrize("is_there", [True, False])
+def test_states_of_a_host_with_cuda_can_be_restored_without_and_the_other_way_around(monkeypatch, is_there):
+    """Megatron's generators are of CUDA where it is: those of another kind would fail when something is drawn."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    tracker = tensor_parallel.get_cuda_rng_tracker()
+    monkeypatch.setattr(tracker, "states_", {"model-parallel-rng": "its own"})
     states = random_states()
     drawn = torch.rand(4)
-    restore_random_states({**states, "cuda": torch.zeros(16, dtype=torch.uint8)})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: is_there)
+    elsewhere = {} if is_there else {"cuda": torch.zeros(16, dtype=torch.uint8)}
+    restore_random_states({**states, **elsewhere, "megatron": {"model-parallel-rng": "of the other host"}})
     assert torch.equal(torch.rand(4), drawn)
+    assert tracker.get_states() == {"model-parallel-rng": "its own"}

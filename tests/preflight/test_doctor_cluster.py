@@ -31,6 +31,14 @@ def test_what_is_wrong_is_told_for_programs_too(tmp_path, capfd):
     assert [one["check"] for one in report["findings"] if one["outcome"] == "failed"] == ["free space"]
 
 
+@pytest.mark.parametrize("limit", ["5", "nan", "soon"])
+def test_a_limit_in_which_ranks_could_not_meet_is_refused(limit, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["doctor", "cluster", "--seconds", limit])
+    assert ended.value.code == 2
+    assert f"{limit!r} is not a number of seconds from 10 to 3600" in capsys.readouterr().err
+
+
 def ended_by_limit() -> None:
     with Limit("rank 1 on n2", 0.2, "asking nvidia-smi"):
         time.sleep(60)

@@ -38,8 +38,10 @@ def prompt(uid: str, domain: str = "math", length: int = 3) -> Prompt:
 def by_place(
     engine: RolloutEngine, prompts: Sequence[Prompt], sampling: SamplingParams
 ) -> dict[tuple[str, int], Completion]:
-    """What an engine answers, by (uid, sample)."""
-    return {(prompts[p].uid, sample): completion for p, sample, completion in engine.generate(prompts, sampling)}
+    """What an engine answers, by (uid, sample): all that it was asked for."""
+    found = {(prompts[p].uid, sample): completion for p, sample, completion in engine.generate(prompts, sampling)}
+    assert len(found) == len(prompts) * sampling.samples_per_prompt
+    return found
 
 
 def scored(model: Any, prompt_ids: Sequence[int], token_ids: Sequence[int], temperature: float) -> torch.Tensor:

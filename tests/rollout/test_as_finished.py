@@ -13,7 +13,8 @@ LONG = 60.0
 
 
 def run(jobs, work, *, at_once=8, silent_seconds=LONG, **more):
-    return as_finished(jobs, work, at_once=at_once, silent_seconds=silent_seconds, who="the engine", **more)
+    told = {"who": "the engine", "longer_by": "rollout.some_minutes"}
+    return as_finished(jobs, work, at_once=at_once, silent_seconds=silent_seconds, **told, **more)
 
 
 def test_what_is_finished_first_comes_first():
@@ -97,7 +98,9 @@ def test_silence_is_an_error_and_not_a_wait():
         await asyncio.sleep(LONG)
 
     before = time.monotonic()
-    with pytest.raises(RolloutError, match=r"the engine has finished no completion for 0\.1 s"):
+    with pytest.raises(
+        RolloutError, match=r"the engine has finished no completion for 0\.1 s.* raise rollout\.some_min"
+    ):
         list(run([1], work, silent_seconds=0.1))
     assert time.monotonic() - before < LONG
 

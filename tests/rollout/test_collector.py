@@ -215,8 +215,8 @@ def test_giving_up_names_domains_and_what_to_change():
         collector(answer, max_rounds=3).collect(stage(prompts=4), 7)
     said = str(refused.value)
     assert "step 8, stage 'main': only 1 of 4 groups teach after 3 rounds of sampling and 12 prompts" in said
-    assert "logic: 1 of 6 groups kept (17%), mean reward 0.083" in said and "too hard" in said
-    assert "math: 0 of 6 groups kept (0%), mean reward 1.000" in said and "too easy" in said
+    assert "logic: 1 of 6 groups teach (17%), mean reward 0.083" in said and "too hard" in said
+    assert "math: 0 of 6 groups teach (0%), mean reward 1.000" in said and "too easy" in said
     assert "sampling.max_rounds" in said and "sampling.on_exhausted=skip" in said
 
 

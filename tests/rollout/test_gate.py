@@ -184,6 +184,15 @@ def test_an_engine_that_knows_logprobs_at_temperature_1_alone_is_asked_there(pol
         gate(folder, None, engine=engine).check(STAGE, 0)
 
 
+def test_a_completion_that_an_engine_leaves_out_is_told_as_its_bug(policy):
+    class Forgetful:
+        def generate(self, prompts, sampling):
+            return (one for one in scripted(lambda *_: "1").generate(prompts, sampling) if one.sample != 1)
+
+    with pytest.raises(RolloutError, match=r"gave samples \[0\] of prompt '0', expected each of 0 to 1.*Forgetful"):
+        gate(policy[0], {}, engine=Forgetful()).check(STAGE, 0)
+
+
 def test_an_engine_that_fails_on_one_rank_stops_all(policy):
     folder, trainer = policy[0], Trainer(policy[0])
 

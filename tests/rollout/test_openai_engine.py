@@ -175,11 +175,11 @@ def test_a_refused_request_ends_it_at_once_with_the_servers_words(server, ask):
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("status", [401, 404])
+@pytest.mark.parametrize("status", [308, 401, 404])
 def test_a_wrong_address_or_key_is_told_at_once(server, ask, status, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "secret-of-mine")
     server.mischief = first_says(Say(b"no", status=status), times=1_000)
-    with pytest.raises(ConfigError, match=r"answers 40\d .*rollout\.base_url, rollout\.served_model") as told:
+    with pytest.raises(ConfigError, match=rf"answers {status} .*rollout\.base_url, rollout\.served_model") as told:
         ask()
     assert "secret-of-mine" not in str(told.value)
 

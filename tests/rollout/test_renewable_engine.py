@@ -2,8 +2,11 @@
 
 import pytest
 
+from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.errors import EngineFailedError, RolloutError, WeightsError
+from nemo_prorl.rollout.engine import in_order
 from nemo_prorl.rollout.renewable_engine import RenewableEngine
+from tests.rollout.stand_ins import prompt
 
 
 class Brittle:
@@ -120,3 +123,8 @@ def test_weights_that_cannot_be_exported_are_no_failure_of_the_engine():
     with pytest.raises(Exception, match="connection closed by peer"):
         engine.load_weights(torn())
     assert list(engine.generate([], None)) == [0, 1]
+
+
+def test_a_bug_of_the_engine_inside_is_told_as_that_engines():
+    with pytest.raises(RolloutError, match=r"gave samples \[\] of prompt 'a', expected each of 0 to 1; .* in Brittle"):
+        in_order({}, prompt("a"), SamplingParams(2, max_response_tokens=8, context_tokens=32), renewable(Brittle()))

@@ -33,10 +33,11 @@ def test_an_answer_from_a_list_depends_on_seed_uid_and_sample_alone():
 
 def test_answers_from_a_file(tmp_path):
     path = tmp_path / "answers.jsonl"
-    path.write_text("".join(json.dumps({"uid": "a", "sample": i, "text": f"{i}!"}) + "\n" for i in range(2)))
+    rows = [{"uid": "a", "sample": i, "text": f"{i}\u2028!"} for i in range(2)]  # JSON has such a letter in one line
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     made = configured({"name": "scripted", "path": str(path)}, ROLLOUT_ENGINES, "rollout")
     engine = made(model_path=None, tokenizer=byte_tokenizer(), device="cpu")
-    assert said(engine, "a") == {("a", 0): "0!", ("a", 1): "1!"}
+    assert said(engine, "a") == {("a", 0): "0\u2028!", ("a", 1): "1\u2028!"}
     with pytest.raises(RolloutError, match=r"answers\.jsonl has no answer for prompt 'b', sample 0"):
         said(engine, "b")
 

@@ -26,7 +26,7 @@ def test_sampled_and_kept_rewards_are_told_apart():
     assert values["reward/kept_mean"] == pytest.approx(1 / 2)
     assert values["reward/math/sampled_mean"] == pytest.approx(3 / 4)
     assert values["reward/logic/sampled_mean"] == pytest.approx(0.5 / 4)
-    assert values["rollout/math/kept_fraction"] == pytest.approx(1 / 2)
+    assert values["rollout/math/teaching_fraction"] == pytest.approx(1 / 2)
     assert values["rollout/teaching_fraction"] == pytest.approx(2 / 4)
     assert values["rollout/all_right_fraction"] == values["rollout/all_wrong_fraction"] == pytest.approx(1 / 4)
     assert values["rollout/response_tokens_mean"] == pytest.approx((3 * 30 + 70) / 8)

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import pytest
 
+from nemo_prorl.telemetry import log
 from nemo_prorl.telemetry.log import configure_logging, hold_records
 
 
@@ -100,3 +101,11 @@ def test_what_was_said_before_the_file_was_known_is_in_it(configured, capsys):
     assert [said.count(word) for word in ("early", "theirs", "late")] == [1, 1, 1]
     assert said.index("early") < said.index("late")
     assert "early" not in capsys.readouterr().err
+
+
+def test_of_what_is_held_for_a_file_that_stays_away_the_newest_is_kept(configured, monkeypatch):
+    monkeypatch.setattr(log, "HELD_AT_MOST", 3)
+    hold_records(1, "INFO")
+    for number in range(5):
+        logging.getLogger("nemo_prorl").info("record %d", number)
+    assert [line[-1] for line in configured(1).read_text().splitlines()] == ["2", "3", "4"]

@@ -74,6 +74,13 @@ def test_the_answer_is_what_follows_the_reasoning(text, answer):
 
 
 @pytest.mark.parametrize(
+    ("text", "answer"), [("a</think>b", "b"), ("a", None), ("", None), ("a</think>b<think>", None)]
+)
+def test_reasoning_that_the_prompt_has_begun_must_end(text, answer):
+    assert after_reasoning(text, begun=True) == answer
+
+
+@pytest.mark.parametrize(
     ("text", "program"),
     [
         ("```python\na\nb\n```", "a\nb\n"),

@@ -2,9 +2,12 @@
 
 import json
 import sys
+import time
 
 import pytest
 
+from nemo_prorl.verifiers.code_runs import Runs
+from nemo_prorl.verifiers.sandbox import Program, Ran
 from tests.verifiers.livecodebench import packed
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is Linux's")
@@ -138,6 +141,27 @@ def test_the_budget_is_for_all_tests_together(code_verifier, monkeypatch):
     assert "2 s are over at input" in verdict.reason
 
 
+class SlowToCompile:
+    """Stands for a sandbox; each program takes it 0.2 s before the first input."""
+
+    def __init__(self):
+        self.budgets = []
+
+    def run(self, program, inputs, *, budget_seconds):
+        self.budgets.append(budget_seconds)
+        time.sleep(0.2)
+        yield from [Ran("ok", b"", 0.0, "")] * len(inputs)
+
+
+def test_what_is_compiled_again_has_less_time_each_time():
+    sandbox = SlowToCompile()
+    runs = Runs(sandbox, 1.0, {})
+    for _ in range(3):
+        assert len(list(runs.run(Program(""), ["", ""]))) == 2
+    first, second, third = sandbox.budgets
+    assert first == 1.0 and 0.0 < third <= second - 0.2 <= 0.6
+
+
 def test_what_does_not_compile_is_worth_nothing_and_says_so(code_verifier):
     verdict = code_verifier.check({"inputs": [""], "outputs": [""]}, "```python\nprint(\n```")
     assert verdict.reward == 0.0
@@ -188,8 +212,21 @@ def test_whatever_a_program_writes_in_place_of_a_value_is_wrong(code_reward, wri
     assert code_reward({"tests": "assert f() == 3"}, program) == 0.0
 
 
-def test_imports_from_the_future_stay_first(code_reward):
-    program = f"'''A solution.'''\nfrom __future__ import annotations\n\n{ADD_SCRIPT}"
+@pytest.mark.parametrize(
+    "names",
+    [
+        *(
+            "annotations",
+            "annotations; import math",
+            "annotations  # new",
+            "(annotations)",
+            "annotations, \\\n    division",
+        ),
+        *("(annotations, division)", "(\n    annotations,\n    division,\n)  # both"),
+    ],
+)
+def test_imports_from_the_future_stay_first(code_reward, names):
+    program = f"'''A solution.'''\nfrom __future__ import {names}\n\n{ADD_SCRIPT}"
     assert code_reward({"inputs": ["1 2"], "outputs": ["3"]}, program) == 1.0
 
 

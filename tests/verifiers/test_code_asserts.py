@@ -76,6 +76,9 @@ def test_tests_may_expect_an_exception(code_reward):
     [
         ("once = add(1, 1)\nassert add(once, once) == 4\nassert add(once, 1) == 4", 1 / 2),  # answers lead to questions
         ("for item in add([1], [2]):\n    assert item < 2", 1 / 2),
+        ("for i in range(add(1, 1)):\n    assert add(i, i) == 2 * i", 1.0),
+        ("for i in range(len(add([1], [2]))):\n    assert add(i, 1) == i + 1", 1.0),
+        ("if 2 in add([1], [2]):\n    assert add(1, 1) == 2", 1.0),
         ("total = 0\nwhile total < 3:\n    total = add(total, 1)\nassert total == 3", 1.0),
         ("import random\nfor _ in range(9):\n    a = random.random()\n    assert add(a, a) == 2 * a", 1.0),
         ("first = add([], [])[0]\nassert add(1, 1) == 2", 0.0),  # what comes after such a value can't be tested

@@ -33,6 +33,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is 
         ({"test_list": ["assert f(object()) == 1"]}, "no plain data"),
         ({"test_list": ["x = f(1)", "assert True"]}, "tests anything"),
         ({"test": "def check(candidate):\n    pass", "entry_point": "f"}, "tests anything"),
+        ({"test": "def check(candidate):\n    assert candidate(1) == 1"}, "no entry_point says"),
         ({"test_list": ["assert f(1) == 2"], "code": "def f(a):\n    return 3"}, "refuse its own solution"),
         ({"public_test_cases": [{"input": "1", "output": "1", "testtype": "functional"}]}, "no func_name"),
         ({"public_test_cases": [{"input": "1", "output": "1", "testtype": "odd"}]}, "types"),

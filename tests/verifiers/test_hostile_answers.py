@@ -102,6 +102,8 @@ def test_any_answer_gets_0_or_1_within_a_second(verifiers, answer, gold, referen
         r"\frac" * (1 << 17),
         r"\boxed{" * (1 << 16) + "}" * (1 << 16),
         r"\boxed{" * 100 + "}" * 100,
+        "H22" * 300 + "x",
+        "(OH)2" * 150 + "<",
     ],
     ids=lambda answer: repr(answer[:16]),
 )

@@ -128,6 +128,12 @@ def test_what_solves_nothing_earns_nothing_except_by_upstreams_own_rule(
     assert verifier.check(reference | {"scorer": "upstream"}, text).reward == pytest.approx(upstream)
 
 
+@pytest.mark.parametrize("answer", ["1e999999999", "1e-999999999", "1e999,999,999", "1e9_9_9_9_9_9_9_9_9"])
+def test_a_number_of_more_digits_than_there_is_time_for_is_wrong_at_once(verifier, answer):
+    verdict = verifier.check({"dataset": "coin_flip", "entry": entry("0.9375")}, f"<answer>{answer}</answer>")
+    assert (verdict.reward, verdict.outcome) == (0.0, "scored")
+
+
 @pytest.mark.parametrize("task", sorted(EVALUATES_PYTHON | EVALUATES_ALGEBRA))
 def test_nothing_is_evaluated_in_the_process_that_trains(verifier, task):
     with pytest.raises(UnconfinedError, match=rf"'{task}' evaluates .*VerifierPool"):

@@ -109,6 +109,12 @@ def test_the_screen_takes_nothing_away_from_honest_answers(reward, task):
             assert reward(reference, answer) == upstream.score_answer(answer.strip(), reference["entry"]), answer
 
 
+def test_a_tower_is_not_computed_however_much_stands_beside_it(reward):
+    """Neither does it hold up its process until the deadline, which would count against the verifier."""
+    (reference,) = references("polynomial_multiplication", size=1)
+    assert reward(reference, "9**9**9**9" + " + 0" * 500) == reward(reference, "?")
+
+
 def test_an_integral_that_sympy_leaves_alone_has_two_right_answers(reward):
     """The task's own, which upstream's sympy gave up on, and the true one; but not the question handed back."""
     metadata = {"integrand": "x*exp(x)", "variable": "x"}

@@ -80,7 +80,13 @@ def test_a_reference_that_cannot_be_read_is_the_verifiers_own_failure(verifier, 
             verifier.check({"answer": gold}, text)
 
 
-@pytest.mark.parametrize("answer", ["9^{9^{9^9}}", "((9!)!)!", "{" * 30 + "}" * 30, "7" * 5000, "\ud800", "\x00", "\\"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *("9^{9^{9^9}}", "((9!)!)!", "{" * 30 + "}" * 30, "7" * 5000, "\ud800", "\x00", "\\"),
+        *("binom(5)", "binom(5, 2, 1)", "abs_2(5)", r"\frac{binom(5)}{2}"),
+    ],
+)
 def test_a_hostile_answer_is_wrong(verifier, answer):
     verdict = verifier.check({"answer": "2"}, f"\\boxed{{{answer}}}")
     assert verdict.reward == 0.0 and verdict.outcome in ("scored", "no_answer")

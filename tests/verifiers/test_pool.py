@@ -72,6 +72,7 @@ def test_a_verifier_that_hangs_is_killed_and_the_pool_goes_on(open_pool, misbeha
     [
         ("Raises", "KeyError: 'gold"),
         ("Dies", "exit code 3"),
+        ("DiesOfANamelessSignal", "killed by signal 40"),
         ("Exits", "ended"),
         ("AnswersNothing", "returned NoneType"),
         ("RewardsTooMuch", "7.0"),
@@ -87,9 +88,17 @@ def test_a_verifiers_own_failure_is_an_error_with_its_reason(open_pool, misbehav
     assert pool.submit(misbehaving("Where"), "text").result(30).reward == 1.0
 
 
-def test_a_reference_that_is_not_json_is_an_error(open_pool, misbehaving):
-    verdict = open_pool().submit(misbehaving("Where", {"answer": {1, 2}}), "text").result(30)
+def test_an_error_that_quotes_megabytes_is_cut(open_pool, misbehaving):
+    verdict = open_pool().submit(misbehaving("RaisesAtLength"), "a" * (4 << 20)).result(30)
+    assert verdict.outcome == "error" and verdict.reason.startswith("the verifier raised ValueError: aaa")
+    assert len(verdict.reason) < 5000
+
+
+def test_a_reference_that_is_not_json_is_an_error_and_an_objection(open_pool, misbehaving):
+    pool, prompt = open_pool(), misbehaving("Where", {"answer": {1, 2}})
+    verdict = pool.submit(prompt, "text").result(30)
     assert verdict.outcome == "error" and "isn't JSON" in verdict.reason
+    assert pool.objection(prompt) == verdict.reason
 
 
 def test_failures_of_a_domain_are_named(open_pool, misbehaving):

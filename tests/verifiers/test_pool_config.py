@@ -5,8 +5,8 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
-from nemo_prorl.build import verifier_pool
 from nemo_prorl.config.verifiers import SandboxConfig, VerifierPoolConfig
+from nemo_prorl.verifiers.configured_pool import verifier_pool
 from nemo_prorl.verifiers.sandbox import SandboxSettings
 from nemo_prorl.verifiers.sandbox.contract import Level
 

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from nemo_prorl.errors import VerifierError
+from nemo_prorl.verifiers import process
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -157,6 +158,51 @@ def test_what_breaks_the_fork_server_is_named(open_pool, misbehaving):
         pool.submit(misbehaving("ends_at_import:Any"), "text").result(60)
     with pytest.raises(VerifierError, match=r"starts_threads_at_import:Any' can't be made.*1 threads.*__init__"):
         pool.submit(misbehaving("starts_threads_at_import:Any"), "text").result(60)
+
+
+@pytest.mark.parametrize("busy", ["with nothing", "in a worker", "in the fork server"])
+def test_a_closed_pool_is_gone_at_once(open_pool, misbehaving, tmp_path, monkeypatch, busy):
+    monkeypatch.setattr(process, "CLOSE_SECONDS", 60.0)
+    (tmp_path / "sleeps_at_import.py").write_text("import time\ntime.sleep(60)")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = processes().keys()
+    pool = open_pool(workers=1, deadline_seconds=60)
+    pool.submit(misbehaving("Where"), "text").result(30)
+    if busy != "with nothing":
+        pool.submit(misbehaving("Hangs" if busy == "in a worker" else "sleeps_at_import:Any"), "text")
+        time.sleep(0.5)
+    begun = time.monotonic()
+    pool.close()
+    assert time.monotonic() - begun < 20
+    assert processes().keys() <= before
+
+
+class SilentServer:
+    """Has forked something that never says a word."""
+
+    def __init__(self, says=b""):
+        self.says, self.kept, self.ended = says, [], []
+
+    def fork(self, connection, confined):
+        self.kept.append(connection.dup())
+        self.kept[0].sendall(self.says)
+        return 4711
+
+    def end(self, pid):
+        self.ended.append(pid)
+        return "killed"
+
+
+@pytest.mark.parametrize(
+    ("says", "why"), [(b"", "not up after 0.2 s"), (b"\x04\x00\x00\x00what", "answered with Expecting")]
+)
+def test_a_worker_that_does_not_come_up_is_named_and_ended(monkeypatch, says, why):
+    monkeypatch.setattr(process, "START_SECONDS", 0.2)
+    server = SilentServer(says)
+    with pytest.raises(VerifierError, match=f"a verifier process can't start: .*{why}"):
+        process.WorkerProcess(server, confined=True, deadline_seconds=1.0)
+    assert server.ended == [4711]
+    server.kept[0].close()
 
 
 def test_a_verifier_is_warmed_up_once_and_before_the_fork(open_pool, misbehaving):

@@ -1,5 +1,7 @@
 """What is kept away from algebra systems."""
 
+import time
+
 import pytest
 
 from nemo_prorl.verifiers.screen import MAX_EXPRESSION_CHARS, too_costly
@@ -58,3 +60,19 @@ def test_towers_and_bombs_are_too_costly(expression):
 )
 def test_what_people_write_is_not(expression):
     assert too_costly(expression) is None
+
+
+def test_a_longer_one_may_be_let_through_but_not_with_a_tower_in_it():
+    long = " + ".join(["3*x**2"] * 500)
+    assert too_costly(long) and too_costly(long, max_chars=10_000) is None
+    assert too_costly(f"{long} + 9**9**9", max_chars=10_000) == "an exponent above 100000"
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["1" * 8000 + "x!" * 4000, "1!" * 8000, "x^2+" * 4000, "((x)!+1)*" * 1800, "x^(y)" * 3200, "1^1 " * 4000],
+)
+def test_the_screen_itself_takes_no_time(expression):
+    begun = time.process_time()
+    too_costly(expression, max_chars=16_384)
+    assert time.process_time() - begun < 2

@@ -17,8 +17,12 @@ class Hangs:
 
 class Slow:
     def check(self, reference, text):
-        time.sleep(0.05)
+        time.sleep(reference.get("seconds", 0.05))
         return Verdict(1.0)
+
+
+class SlowUnconfined(Slow):
+    confined = False
 
 
 class WarmsUp:
@@ -49,9 +53,19 @@ class Raises:
         raise KeyError("gold\ud800")
 
 
+class RaisesAtLength:
+    def check(self, reference, text):
+        raise ValueError(text)
+
+
 class Dies:
     def check(self, reference, text):
         os._exit(3)
+
+
+class DiesOfANamelessSignal:
+    def check(self, reference, text):
+        os.kill(os.getpid(), 40)
 
 
 class DiesOnRequest:

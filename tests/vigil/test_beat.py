@@ -1,14 +1,18 @@
 """Where a thread is, and whether it stands still for another rank's sake."""
 
 import threading
+import time
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from nemo_prorl.control import StopRequests, StopSignals
 from nemo_prorl.errors import CheckpointError
 from nemo_prorl.pulse import PULSE
 from nemo_prorl.vigil.beat import where_threads_are
 from nemo_prorl.vigil.collective import is_of_a_collective
+from nemo_prorl.world import _Reducing
 
 
 def waiting_in(file):
@@ -37,6 +41,24 @@ def test_whoever_is_in_a_collective_waits_for_others(file, waits):
         event.set()
         inside.join(20)
         joins.join(20)
+
+
+def test_whoever_waits_for_an_exchange_under_way_waits_for_others():
+    """Its `wait` is none of Python's, so that no line of torch is seen: a lock's `acquire` stands for it."""
+    lock = threading.Lock()
+    lock.acquire()
+    exchange = _Reducing(SimpleNamespace(wait=lock.acquire), torch.zeros(1))
+    rank = threading.Thread(target=exchange.result, daemon=True)
+    rank.start()
+    try:
+        end = time.monotonic() + 20
+        while "in result" not in where_threads_are(rank.ident)[0] and time.monotonic() < end:
+            time.sleep(0.01)
+        at, waits = where_threads_are(rank.ident)
+        assert "world.py" in at and waits
+    finally:
+        lock.release()
+        rank.join(20)
 
 
 def test_a_thread_that_is_not_there_is_nowhere():

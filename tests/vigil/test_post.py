@@ -115,23 +115,24 @@ def test_who_never_comes_is_missing_unless_all_have_met(main):
 
 
 def test_strangers_are_not_taken_for_ranks(main):
-    """One of another start, one that speaks something else, one that leaves again."""
-    for said in (b'{"hello": "prorl of another run"}\n', b"GET / HTTP/1.1\r\n\r\n", b""):
+    """One of another start, one that doesn't say of which, one that speaks something else, one that leaves again."""
+    other_start, no_start = b'{"hello": "prorl of another run"}\n', b'{"rank": 1, "process": {}}\n'
+    for said in (other_start, no_start, b"GET / HTTP/1.1\r\n\r\n", b""):
         stranger = socket.create_connection(main._door.getsockname(), 5)
         stranger.sendall(said)
         if not said:
             stranger.close()
-        end = time.monotonic() + 20
-        while said and time.monotonic() < end:
+        is_sent_away, end = not said, time.monotonic() + 20
+        while not is_sent_away and time.monotonic() < end:
             assert main.hear(0.0) is None
             stranger.setblocking(False)
             try:
-                assert stranger.recv(100) == b""
-                break
+                is_sent_away = stranger.recv(100) == b""
             except BlockingIOError:
                 time.sleep(0.01)
             except ConnectionError:
-                break
+                is_sent_away = True
+        assert is_sent_away
         stranger.close()
     assert list(main.seen) == []
 

@@ -6,8 +6,9 @@ const MOST_DOTS = 60;  // of a line; more would hide it
 const DASHES = ["", "6 3", "2 3", "8 3 2 3", "1 3", "10 4"];
 
 class Chart {
-  /** `spec`: title, unit, note, x {label, log}, overSteps, bottom, top, wide, alarms, and series, each with label, x, y
-      and, where there are, low and high (a band), names (of points), dots (no line). `page`: what all charts share. */
+  /** `spec`: title, unit, note, x {label, log, range}, overSteps, bottom, top, wide, metrics, and series, each with label,
+      x, y and, where there are, low and high (a band), error, names (of points), dots or bars (no line). `page`: what all
+      charts share. */
   constructor(spec, page) {
     Object.assign(this, { spec, page, dirty: true, visible: false, at: null });
     this.series = spec.series.map((one, place) => ({
@@ -71,7 +72,7 @@ class Chart {
     this.plot.replaceChildren(drawn("svg", { "aria-hidden": "true" },
       drawn("clipPath", { id: clip }, drawn("rect", {
         x: area.left - 2, y: area.top - 4, width: Math.max(area.right - area.left + 6, 0), height: area.bottom - area.top + 6 })),
-      ...(this.spec.overSteps ? background(this, from, to) : []),
+      ...(this.spec.overSteps ? background(this) : []),
       ...frame(this, marks, from, to), layer, ...(this.spec.overSteps ? happenings(this, from, to) : []), this.cursor));
     this.point(this.at);
   }

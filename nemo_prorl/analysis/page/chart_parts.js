@@ -28,7 +28,7 @@ function powers(from, to) {
 }
 
 /** Every other stage shaded, with its name where there is room. */
-function background(chart, from, to) {
+function background(chart) {
   const { area, x, page, spec } = chart;
   return page.stages().flatMap(([name, first, last], place) => {
     const start = Math.max(x(first - 0.5), area.left), end = Math.min(x(last + 0.5), area.right);

@@ -6,7 +6,7 @@ const STATES = {
 };
 
 const page = {
-  story: null, charts: [], chosen: null, focus: null,
+  story: null, charts: [], chosen: null,
 
   stages: () => page.story.stages,
   resets: () => page.story.resets,
@@ -110,7 +110,7 @@ function sectionOf({ id, title, short, lead, panels = [], plots = [], tables = [
 function head() {
   const { state, facts, made_unix_seconds: made, settings } = page.story;
   const [name, tone] = STATES[state.name] ?? [state.name, ""];
-  const now = made, left = state.eta_unix_seconds ? `about ${told_seconds(state.eta_unix_seconds - now)} to go` : null;
+  const left = state.eta_unix_seconds ? `about ${told_seconds(Math.max(0, state.eta_unix_seconds - made))} to go` : null;
   const steps = state.step === null ? null : `step ${told(state.step)}${state.steps ? ` of ${told(state.steps)}` : ""}`;
   const parts = [steps, state.stage ? `stage ${state.stage}` : null, state.detail || null, left].filter(Boolean);
   byId("state").replaceChildren(...(name ? [element("span", { class: `pill ${tone}` }, name), " "] : []), parts.join(" · "));

@@ -134,7 +134,7 @@ class Kernels:
 
 @cache
 def compiled() -> Kernels:
-    """The kernels, compiled once a process by $CC, or the compiler that Python was built with, or cc.
+    """The kernels, compiled once a process by the first of $CC and `COMPILERS` that can.
 
     Raises:
         RolloutError: no C compiler is there, or none that can compile them; it says what was tried.

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from threading import Thread
 from typing import Annotated, Any, Literal
 
 import torch
@@ -18,6 +17,7 @@ from nemo_prorl.data.prompt import Prompt
 from nemo_prorl.data.sampling import SamplingParams
 from nemo_prorl.data.tokenizer import Tokenizer
 from nemo_prorl.errors import EngineFailedError, RolloutError
+from nemo_prorl.patience import ended_within
 from nemo_prorl.rollout.as_finished import as_finished
 from nemo_prorl.rollout.decoding import Decoded, Job, check_room, jobs_of
 from nemo_prorl.rollout.engine import Sampled
@@ -140,10 +140,7 @@ class TensorRTLLMEngine:
     def close(self) -> None:
         """End the engine's threads and free what it holds; one that hangs ends with the process."""
         self._loaded = False
-        ending = Thread(target=self._llm.shutdown, daemon=True)
-        ending.start()
-        ending.join(SECONDS_TO_END)
-        if ending.is_alive():
+        if not ended_within(SECONDS_TO_END, self._llm.shutdown):
             log.warning("TensorRT-LLM has not ended within %d s and is left behind", SECONDS_TO_END)
 
     def _sampled(self, prompts: Sequence[Prompt], sampling: SamplingParams) -> Iterator[Sampled]:
@@ -158,6 +155,7 @@ class TensorRTLLMEngine:
             at_once=self._at_once,
             silent_seconds=self._silent_seconds,
             who="TensorRT-LLM",
+            longer_by="rollout.silent_minutes",
         ):
             yield decoded.sampled(self._tokenizer)
 

@@ -71,6 +71,7 @@ _OTHERS = (
 )
 _TOKEN = re.compile(rf"(?P<number>{_DIGITS}){_OTHERS}", re.DOTALL | re.ASCII)
 _TOKEN_WITH_THOUSANDS = re.compile(rf"(?P<number>{_THOUSANDS}|{_DIGITS}){_OTHERS}", re.DOTALL | re.ASCII)
+_GROUP = re.compile(r"\s*\{([^{}]*)\}")
 HAS_THOUSANDS = re.compile(r"\d,\d{3}(?!\d)|\d \d{3}(?!\d)", re.ASCII)
 
 
@@ -116,7 +117,7 @@ def _read(found: re.Match[str], cleaned: str, before: list[Token], spaced: bool)
         apart = spaced or text in _UNMISTAKABLE_UNITS  # 2 ha is an area, 2ha a product
         return _word(text, after_number and apart and _AFTER_UNIT.match(cleaned, end) is not None), end
     if kind == "command" and text in _WRITTEN_AS_TEXT | _DECORATIONS:
-        group = re.compile(r"\s*\{([^{}]*)\}").match(cleaned, end)
+        group = _GROUP.match(cleaned, end)
         if group is None:
             return [("other", text)], end
         if text in _DECORATIONS:

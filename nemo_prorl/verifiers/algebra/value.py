@@ -40,7 +40,7 @@ def exact(node: Node) -> Fraction:
 
     Raises:
         NotExactError: other things occur.
-        NoValueError: division by zero, or a number too long.
+        NoValueError: division by zero, a number too long, or too few or too many arguments.
     """
     if isinstance(node, Number):
         return node.value
@@ -49,7 +49,10 @@ def exact(node: Node) -> Fraction:
     operation = _EXACT.get(node.operation)
     if operation is None:
         raise NotExactError
-    result = operation(*map(exact, node.arguments))
+    try:
+        result = operation(*map(exact, node.arguments))
+    except TypeError as error:  # binom(5)
+        raise NoValueError(str(error)) from error
     if result.numerator.bit_length() + result.denominator.bit_length() > _MAX_BITS:
         raise TooLargeError("too long")
     return result

@@ -23,7 +23,7 @@ def of(layer: str, error: str) -> str:
 
 def _namespaces(error: str) -> str:
     if HIDDEN in error:
-        return "keep the virtual environment (and what verifiers.sandbox.read names) somewhere else than under /tmp"
+        return "keep the virtual environment (and what SandboxSettings.read names) somewhere else than under /tmp"
     if _sysctl("user/max_user_namespaces") == "0":
         return "user namespaces are off: sysctl user.max_user_namespaces=15000 on the host"
     if _sysctl("kernel/unprivileged_userns_clone") == "0":

@@ -112,7 +112,10 @@ class _Talk:
     def run(self, text: str) -> Ran:
         data = text.encode(errors="surrogatepass")
         if len(data) > self._settings.tmp_bytes // 2:
-            raise VerifierError(f"an input of {len(data)} bytes doesn't fit into the sandbox; raise tmp_bytes")
+            raise VerifierError(
+                f"an input of {len(data)} bytes is more than half of the {self._settings.tmp_bytes} bytes that the "
+                f"sandbox has for files; raise tmp_bytes, or drop the problem from the data"
+            )
         ran = self._ask({}, data)
         self._left -= ran.seconds
         return ran

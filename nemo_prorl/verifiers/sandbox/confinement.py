@@ -132,13 +132,16 @@ def in_child(attempt: Callable[[], str]) -> tuple[bool, str]:
     if child == 0:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(_TRY_SECONDS)  # whatever a host makes of it, nobody waits for ever
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)  # the first process of a world hears no alarm
         _answer(attempt, write_end)
     os.close(write_end)
     with open(read_end, "rb") as answer:
         said = answer.read()
     _, status = os.waitpid(child, 0)
     if not said:
-        return False, f"the process that tried it ended with {os.waitstatus_to_exitcode(status)}"
+        code = os.waitstatus_to_exitcode(status)
+        late = code == -signal.SIGALRM
+        return False, f"not within {_TRY_SECONDS} s" if late else f"the process that tried it ended with {code}"
     return said[:1] == b"+", said[1:].decode(errors="replace")
 
 
@@ -152,8 +155,8 @@ def _answer(attempt: Callable[[], str], descriptor: int) -> NoReturn:
 
 
 def _try_namespaces(settings: SandboxSettings, identity: Identity, view: View) -> str:
-    privileged = privileges.is_privileged(identity)
-    namespaces.begin_world(privileged, processes=True)
+    how = "made by root" if privileges.is_privileged(identity) else "user namespace"  # asked outside of it
+    namespaces.begin_world(identity, processes=True)
 
     def enter() -> str:
         owner = identity.uid if identity.changes else -1
@@ -165,7 +168,7 @@ def _try_namespaces(settings: SandboxSettings, identity: Identity, view: View) -
     found, text = in_child(enter)
     if not found:
         raise OSError(text)
-    return f"{text} ({'made by root' if privileged else 'user namespace'})"
+    return f"{text} ({how})"
 
 
 def _try_landlock() -> str:

@@ -11,6 +11,7 @@ import gc
 import sys
 import threading
 import types
+from _io import _IOBase  # what all open files are; io's own base class takes longer to ask
 from collections.abc import Callable
 from contextlib import suppress
 from json import dumps, loads
@@ -29,17 +30,17 @@ _stdout, _sys = sys.stdout, sys
 def run_script(code: types.CodeType) -> NoReturn:
     """Run it as `python main.py` would: by its end the exit code is told, threads have ended, all is flushed."""
     _collect_garbage()
-    exit_code = _guarded(lambda: exec(code, _module("__main__")))
-    _end(exit_code or _guarded(_finish))
+    module = _module("__main__")
+    exit_code = _guarded(lambda: exec(code, module))
+    _end(exit_code or _guarded(lambda: _finish(module)))
 
 
 def call_function(code: types.CodeType, name: str, arguments: str) -> NoReturn:
     """Call a function, or a method of class Solution, on `arguments`, JSON, one a line, and write its value as JSON."""
-
     _collect_garbage()
 
     def call() -> None:
-        values = [_argument(line) for line in arguments.split("\n") if line.strip()]
+        values = [loads(line) for line in arguments.split("\n") if line.strip()]
         module = _module("solution")
         exec(code, module)
         function = module[name] if name in module else getattr(module["Solution"](), name)
@@ -55,15 +56,6 @@ def _module(name: str) -> dict[str, Any]:
     _sys.modules[name] = module
     module.__dict__["__file__"] = "main.py"
     return module.__dict__
-
-
-def _argument(line: str) -> Any:
-    """JSON has only text for the keys of a mapping; those that are all whole numbers were numbers once."""
-    value = loads(line)
-    if isinstance(value, dict) and value:
-        with suppress(ValueError):
-            return {int(key): item for key, item in value.items()}
-    return value
 
 
 def _plain(value: Any) -> Any:
@@ -86,10 +78,19 @@ def _guarded(work: Callable[[], object]) -> int:
         return FAILED
 
 
-def _finish() -> None:
+def _finish(module: dict[str, Any]) -> None:
     """What an interpreter does at its end, without taking its memory apart."""
     _finish_threads()
     _finish_atexit()
+    _flush_stdout()
+    for value in list(module.values()):
+        if issubclass(type(value), _IOBase):  # a file that is still open
+            with suppress(Exception):
+                value.flush()
+    _flush_stdout()  # some of these write to it
+
+
+def _flush_stdout() -> None:
     for stream in (_sys.stdout, _stdout):
         if stream is not None and not getattr(stream, "closed", False):
             stream.flush()

@@ -1,6 +1,7 @@
-"""The door to Linux: the calls that isolation is made of and that Python has no name for, each of this process only.
+"""The door to Linux: the calls that isolation is made of and that Python has no name for, each of this process only,
+and what else of processes is asked in several places.
 
-Every function raises OSError, with the call and its subject in the message, when the kernel refuses.
+Every call raises OSError, with the call and its subject in the message, when the kernel refuses.
 """
 
 from __future__ import annotations
@@ -8,7 +9,10 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import signal
 import struct
+import sys
+import threading
 from functools import cache
 from typing import Any
 
@@ -82,11 +86,31 @@ def death_signal() -> int:
     return found.value
 
 
-def die_with_parent(parent: int) -> None:
-    """Be killed when the parent ends; at once, if it has already."""
-    prctl(PR_SET_PDEATHSIG, 9)
+def die_with_parent(parent: int, how: signal.Signals = signal.SIGKILL) -> None:
+    """Be killed when the parent ends, whatever this process is at by then; at once, if it has already ended.
+
+    Not on Linux alone, but elsewhere it only looks once.
+    """
+    if sys.platform == "linux":
+        prctl(PR_SET_PDEATHSIG, how)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def thread_count() -> int:
+    """Of this process; where /proc doesn't tell, of Python's own."""
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except OSError:
+        return threading.active_count()
+
+
+def ending(exit_code: int) -> str:
+    """How a process ended, by its exit code, which is below 0 for a signal."""
+    if exit_code >= 0:
+        return f"exit code {exit_code}"
+    names = {member.value: member.name for member in signal.Signals}  # not all signals have one
+    return f"killed by {names.get(-exit_code, f'signal {-exit_code}')}"
 
 
 def has_capability(number: int) -> bool:

@@ -70,7 +70,7 @@ class _Launcher:
         on_disk = None if self._report.holds("namespaces") else self._make_folder()
         try:
             if on_disk is None:
-                namespaces.begin_world(privileges.is_privileged(self._identity), processes=True)
+                namespaces.begin_world(self._identity, processes=True)
             launcher = os.getpid()
             child = os.fork()
             if child == 0:

@@ -24,12 +24,6 @@ def apply(settings: SandboxSettings, *, threads: int | None) -> None:
             set_limit(getattr(resource, name), 0)
 
 
-def apply_to_program(settings: SandboxSettings, cpu_seconds: int) -> None:
-    """What holds for the program alone."""
-    set_limit(resource.RLIMIT_FSIZE, settings.output_bytes)
-    set_limit(resource.RLIMIT_CPU, cpu_seconds)
-
-
 def address_space_bytes() -> int:
     """What RLIMIT_AS counts, of this process; 0 where /proc doesn't tell."""
     try:

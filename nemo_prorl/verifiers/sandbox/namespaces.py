@@ -7,12 +7,15 @@ Python needs, a few devices, and folders that are its alone. Sources: namespaces
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from nemo_prorl.verifiers.sandbox import kernel
 from nemo_prorl.verifiers.sandbox.kernel import MS_BIND, MS_NODEV, MS_NOSUID, MS_PRIVATE, MS_RDONLY, MS_REC, MS_REMOUNT
+from nemo_prorl.verifiers.sandbox.privileges import Identity, is_privileged
 from nemo_prorl.verifiers.sandbox.runtime import DEVICES
 from nemo_prorl.verifiers.sandbox.scratch import MAX_TMP_FILES
 
@@ -25,18 +28,58 @@ _KEPT = {"noexec": kernel.MS_NOEXEC, "noatime": kernel.MS_NOATIME, "nodiratime":
 _KEPT |= {"relatime": kernel.MS_RELATIME}
 
 
-def begin_world(privileged: bool, *, processes: bool) -> None:
-    """Make a user namespace unless this process is `privileged`, and, with `processes`, one for its children's numbers.
+def begin_world(identity: Identity, *, processes: bool) -> None:
+    """Make a user namespace where `identity` can't do without one, and, with `processes`, one for its children's
+    numbers.
 
     Raises OSError when the host doesn't allow it. The process must have one thread.
     """
-    user, group = os.geteuid(), os.getegid()
-    kernel.unshare((0 if privileged else kernel.CLONE_NEWUSER) | (kernel.CLONE_NEWPID if processes else 0))
-    if not privileged:
+    also = kernel.CLONE_NEWPID if processes else 0
+    if is_privileged(identity):
+        kernel.unshare(also)
+    elif identity.changes:
+        _unshare_users({"uid": identity.uid, "gid": identity.gid}, also)
+    else:
+        user, group = os.geteuid(), os.getegid()
+        kernel.unshare(kernel.CLONE_NEWUSER | also)
         kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # or /proc/self belongs to root
         _write("/proc/self/setgroups", "deny")
         _write("/proc/self/uid_map", f"{INNER_ID} {user} 1")
         _write("/proc/self/gid_map", f"{INNER_ID} {group} 1")
+
+
+def _unshare_users(ids: Mapping[str, int], also: int) -> None:
+    """A user namespace in which root, who asks, can become the user and group `ids`.
+
+    A container's root may do so without being its administrator. But that there are these two in the namespace, only a
+    process that stays outside of it can say.
+    """
+    me = os.getpid()
+    read_end, write_end = os.pipe()
+    helper = os.fork()
+    if helper == 0:
+        os.close(write_end)
+        _say_who_is_in(me, ids, read_end)
+    os.close(read_end)
+    try:
+        kernel.unshare(kernel.CLONE_NEWUSER | also)
+        os.write(write_end, b"x")
+    finally:
+        os.close(write_end)
+        error = os.waitstatus_to_exitcode(os.waitpid(helper, 0)[1])
+    if error:
+        raise OSError(error, f"unshare: the users of the namespace can't be told: {os.strerror(error)}")
+
+
+def _say_who_is_in(process: int, ids: Mapping[str, int], begun: int) -> NoReturn:
+    """As soon as `begun` says that its namespace is there; the exit code is the error's number."""
+    try:
+        if os.read(begun, 1):
+            for kind, number in ids.items():
+                _write(f"/proc/{process}/{kind}_map", f"0 0 1\n{number} {number} 1")
+        os._exit(0)
+    except OSError as error:
+        os._exit(error.errno or errno.EIO)
 
 
 def enter(

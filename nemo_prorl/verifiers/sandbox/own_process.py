@@ -7,8 +7,6 @@ import os
 import resource
 import sys
 import tempfile
-import threading
-from collections.abc import Sequence
 from pathlib import Path
 
 from nemo_prorl.errors import VerifierError
@@ -21,14 +19,10 @@ log = logging.getLogger(__name__)
 
 
 def confine(
-    settings: SandboxSettings,
-    *,
-    read: Sequence[Path] = (),
-    tmp: Path | None = None,
-    report: SandboxReport | None = None,
+    settings: SandboxSettings, *, tmp: Path | None = None, report: SandboxReport | None = None
 ) -> SandboxReport:
     """Confine the calling process, for good: no network, no new process, no signal to another one, no tracing; it reads
-    only Python, what is on sys.path, `read` and `settings.read`; it writes only in `tmp`.
+    only Python, what is on sys.path, and `settings.read`; it writes only in `tmp`.
 
     `tmp` is an existing folder of an absolute path; where namespaces hold, an empty one in memory takes its place under
     the same name, else it is the folder itself: whoever made it removes it. It becomes TMPDIR and HOME. `report` is
@@ -38,12 +32,12 @@ def confine(
         VerifierError: less holds than is demanded, the process has more than one thread or more memory than it may
             have, or a layer fails that held when it was tried. The process may be half confined then: end it.
     """
-    threads = _threads()
+    threads = kernel.thread_count()
     if threads > 1:
         raise VerifierError(f"a process with {threads} threads can't be confined; do it before any is started")
     _refuse_too_large(settings.memory_bytes)
     identity = privileges.choose()
-    view = View(runtime.readable_paths([*sys.path, *settings.read, *read]), own=tmp)
+    view = View(runtime.readable_paths([*sys.path, *settings.read]), own=tmp)
     if report is None:
         report = confinement.find_layers(settings, identity, view)
     confinement.require(report, settings)
@@ -61,7 +55,7 @@ def _confine(report: SandboxReport, settings: SandboxSettings, identity: privile
     if view.own is not None and identity.changes:
         os.chown(view.own, identity.uid, identity.gid)
     if report.holds("namespaces"):
-        namespaces.begin_world(privileges.is_privileged(identity), processes=False)
+        namespaces.begin_world(identity, processes=False)
     confinement.put_on(report, settings, identity, view, {})
     kernel.prctl(kernel.PR_SET_PDEATHSIG, death_signal)  # a change of user takes it back
     limits.set_limit(resource.RLIMIT_FSIZE, settings.output_bytes)
@@ -80,10 +74,3 @@ def _refuse_too_large(memory_bytes: int) -> None:
             f"a process of {used >> 20} MiB of address space can't be confined to {memory_bytes >> 20} MiB; import "
             "less in it (a verifier has no use for torch), or allow more memory"
         )
-
-
-def _threads() -> int:
-    try:
-        return len(os.listdir("/proc/self/task"))
-    except OSError:
-        return threading.active_count()

@@ -131,7 +131,7 @@ class Runner:
         if size >= most:
             return "output_limit", output, f"it wrote {most} bytes or more"
         if exit_code != 0:
-            return "failed", output, _last_line(2) or ending(exit_code)
+            return "failed", output, _last_line(2) or kernel.ending(exit_code)
         return "ok", output, ""
 
     def _tidy(self) -> None:
@@ -205,13 +205,6 @@ class Runner:
                 os.kill(-1, signal.SIGKILL)  # all in it but this process and its first one
             else:
                 os.killpg(child, signal.SIGKILL)
-
-
-def ending(exit_code: int) -> str:
-    if exit_code >= 0:
-        return f"exit code {exit_code}"
-    names = {member.value: member.name for member in signal.Signals}
-    return f"killed by {names.get(-exit_code, f'signal {-exit_code}')}"
 
 
 def _last_line(descriptor: int) -> str:

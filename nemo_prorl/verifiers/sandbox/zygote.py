@@ -21,7 +21,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from nemo_prorl.verifiers.sandbox import frames, kernel
-from nemo_prorl.verifiers.sandbox.runner import COMPILED, Runner, Surroundings, ending
+from nemo_prorl.verifiers.sandbox.runner import COMPILED, Runner, Surroundings
 from nemo_prorl.verifiers.sandbox.scratch import Scratch
 
 # What programs of contests import: each test would pay for it, but each fork pays for all. Not for what is rare and
@@ -82,7 +82,9 @@ class Zygote:
         if code == -signal.SIGALRM:
             frames.send(self._connection, {"status": "timeout", "detail": "the budget was spent while it was compiled"})
         else:
-            frames.send(self._connection, {"status": "compile_error", "detail": f"the compiler ended: {ending(code)}"})
+            frames.send(
+                self._connection, {"status": "compile_error", "detail": f"the compiler ended: {kernel.ending(code)}"}
+            )
 
     def _become_runner(self, zygote: int, job: Mapping[str, Any]) -> NoReturn:
         try:

@@ -44,7 +44,13 @@ def test_symbols_are_what_may_vary():
     assert value("x^2 + y", x=3, y=Fraction(1, 2)) == 9.5
 
 
-@pytest.mark.parametrize("text", ["9^{9^{9^9}}", "10^{10^8}", "100000!", "((9!)!)!", "1/0", r"\binom{10^9}{5}"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("9^{9^{9^9}}", "10^{10^8}", "100000!", "((9!)!)!", "1/0", r"\binom{10^9}{5}"),
+        *("binom(5)", "binom(5, 2, 1)", "abs_2(5)", "1 + binom(5)"),
+    ],
+)
 def test_what_is_too_large_or_undefined_has_no_exact_value(text):
     with pytest.raises(NoValueError):
         exact(read(text))

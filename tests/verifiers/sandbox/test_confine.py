@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -112,7 +113,7 @@ def test_it_reads_what_it_is_told_to(settings, in_a_process, tmp):
     (data / "table").write_text("7")
 
     def attempt():
-        confine(settings, read=[data])
+        confine(replace(settings, read=(data,)))
         return [(data / "table").read_text(), went(lambda: (data / "table").write_text("8")), went(lambda: tmp.rmdir())]
 
     assert in_a_process(attempt) == "['7', False, False]"

@@ -1,11 +1,22 @@
 """What is demanded, what holds, and what happens when the two don't meet."""
 
 import logging
+import time
 
 import pytest
 
 from nemo_prorl.errors import ConfigError, VerifierError
-from nemo_prorl.verifiers.sandbox import Program, Sandbox, SandboxReport, SandboxSettings, advice, probe
+from nemo_prorl.verifiers.sandbox import (
+    Program,
+    Sandbox,
+    SandboxReport,
+    SandboxSettings,
+    advice,
+    confinement,
+    namespaces,
+    privileges,
+    probe,
+)
 from nemo_prorl.verifiers.sandbox.report import Layer
 
 NOTHING = ("namespaces", "landlock", "seccomp")
@@ -77,6 +88,20 @@ def test_whoever_says_so_in_as_many_words_goes_without(host, caplog):
         (ran,) = sandbox.run(Program("import os, time\nif os.fork() == 0: time.sleep(60)"), [""], budget_seconds=20)
         assert ran.status == "ok"
     assert "level 'none' only" in caplog.text and "MISSING" in caplog.text
+
+
+def test_a_layer_whose_trial_hangs_does_not_hold(needs, monkeypatch):
+    """Not even where the first process of a world hangs, which no signal of its own ends."""
+    needs("namespaces")
+    monkeypatch.setattr(confinement, "_TRY_SECONDS", 1)
+
+    def attempt():
+        namespaces.begin_world(privileges.choose(), processes=True)
+        return str(confinement.in_child(lambda: time.sleep(60)))
+
+    begun = time.monotonic()
+    assert confinement.in_child(attempt) == (False, "not within 1 s")
+    assert time.monotonic() - begun < 30
 
 
 def test_probing_goes_without_what_it_is_told(needs):

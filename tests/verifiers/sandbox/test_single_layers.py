@@ -108,7 +108,7 @@ def test_namespaces_alone_hide_files_network_and_processes(needs, in_a_process, 
         ]
 
     def outside():
-        namespaces.begin_world(privileges.is_privileged(identity), processes=True)
+        namespaces.begin_world(identity, processes=True)
         return in_a_process(inside)
 
     found = "['seen', ['alias', 'own', 'shown'], [], '/io/stdin', [(1, 'lo')], 'EROFS', 'EROFS', 'ENOSPC', 'EROFS', 1]"
@@ -122,7 +122,7 @@ def test_namespaces_refuse_to_hide_what_a_program_needs(needs, in_a_process, tmp
     packages.mkdir(parents=True)
 
     def attempt():
-        namespaces.begin_world(privileges.is_privileged(privileges.choose()), processes=False)
+        namespaces.begin_world(privileges.choose(), processes=False)
         namespaces.enter([packages], [tmp_path], {}, tmp_bytes=1 << 20, owner=-1)
 
     said = in_a_process(attempt)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from nemo_prorl.verifiers.sandbox import Program
+from nemo_prorl.verifiers.sandbox import Program, Sandbox, SandboxSettings, confine, kernel, limits
 from tests.house.source import ROOT
 from tests.verifiers.sandbox.conftest import LAYER_SETS
 
@@ -70,6 +70,41 @@ def test_a_normal_user_needs_no_rights(needs, layers):
     if "seccomp" not in without:
         uid = SOMEBODY if "namespaces" in without else 1000
         assert outputs == [f"{uid} a\n", f"{uid} b\n"]
+
+
+PR_CAPBSET_DROP = 24
+DOCKERS = (0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31)  # root's capabilities in a container, by Docker's default
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root can be a container's")
+def test_root_of_a_container_who_is_no_administrator_has_namespaces_too(needs, in_a_process):
+    """As in Docker with --security-opt seccomp=unconfined."""
+    needs("namespaces")
+
+    def attempt():
+        for number in range(41):
+            if number not in DOCKERS:
+                kernel.prctl(PR_CAPBSET_DROP, number)
+        with Sandbox(SandboxSettings()) as sandbox:
+            who, capable = (
+                next(sandbox.run(Program(source), [""], budget_seconds=20)) for source in (WHO, CAPABILITIES)
+            )
+            uid, gid, groups = json.loads(who.output)
+            return [sandbox.report.level, uid == gid >= 0x6000_0000, groups, capable.output]
+
+    assert in_a_process(attempt) == str(["namespaces", True, [], b"0 0\n"])
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root can be a container's")
+def test_so_does_a_process_of_ours_that_is_to_be_confined(needs, in_a_process, tmp_path):
+    needs("namespaces")
+
+    def attempt():
+        kernel.keep_capabilities(*DOCKERS)
+        report = confine(SandboxSettings(memory_bytes=limits.address_space_bytes() + (1 << 30)))
+        return [report.level, os.getuid() == os.getgid() >= 0x6000_0000, os.path.exists(tmp_path)]
+
+    assert in_a_process(attempt) == str(["namespaces", True, False])
 
 
 def python_for_all():

@@ -1,4 +1,4 @@
-"""The processes that judge."""
+"""The processes that judge, as their settings say."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from nemo_prorl.verifiers.sandbox import SandboxSettings
 
 
 def verifier_pool(verifiers: VerifierPoolConfig) -> VerifierPool:
-    """The processes that judge; to be used with `with`."""
+    """To be used with `with`."""
     settings = verifiers.model_dump(exclude={"sandbox"})
     return VerifierPool(**settings, sandbox=SandboxSettings(**verifiers.sandbox.model_dump()))
