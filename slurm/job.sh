@@ -16,8 +16,8 @@
 #   PRORL_MAX_FAILURES       so many failures in a row without a new checkpoint, then no more requeues; default: 3
 #   PRORL_BACKOFF_SECONDS    wait before a requeue after a failure, doubled each time, at most ten minutes; default: 30
 #   PRORL_GRACE_SECONDS      what is left of a run that has said that it has ended is ended after this; default: 10
-#   PRORL_STEP_WAIT_SECONDS  when a task has ended, the others are ended after this; default: 30. The main rank ends last:
-#                            it may have to send off what is left for Weights & Biases
+#   PRORL_STEP_WAIT_SECONDS  when a task has ended, the others are ended after this; default: 150. The main rank ends
+#                            last: it gives Weights & Biases two minutes for what is left (telemetry/sinks.py)
 #   SRUN_MPI                 what --mpi of srun is to be (pmix for TensorRT-LLM started by MPI); default: not given
 set -uo pipefail
 
@@ -67,7 +67,7 @@ python_of_job() {
 }
 
 prepare_srun() { # SRUN: srun with what every step of the job needs
-    SRUN=(srun --kill-on-bad-exit=0 "--wait=${PRORL_STEP_WAIT_SECONDS:-30}")
+    SRUN=(srun --kill-on-bad-exit=0 "--wait=${PRORL_STEP_WAIT_SECONDS:-150}")
     [[ -n ${SLURM_CPUS_PER_TASK:-} ]] && SRUN+=("--cpus-per-task=$SLURM_CPUS_PER_TASK") # srun no longer inherits it
     [[ -n ${SRUN_MPI:-} ]] && SRUN+=("--mpi=$SRUN_MPI")
     [[ -n ${CONTAINER_IMAGE:-} ]] || return 0

@@ -72,11 +72,14 @@ def _is_collective(frame: FrameType | None) -> bool:
         file = frame.f_code.co_filename
         if _COLLECTIVES in file and _STORAGE not in file:
             return True
-        if depth == 0 and _is_wait(linecache.getline(file, frame.f_lineno), file):
+        if depth == 0 and _is_wait(frame):
             return True
         frame = frame.f_back
     return False
 
 
-def _is_wait(line: str, file: str) -> bool:
-    return any(word in line for folder, words in _WAITS.items() if folder in file for word in words)
+def _is_wait(frame: FrameType) -> bool:
+    """Sources of other folders aren't read: they may lie on a slow file system."""
+    file = frame.f_code.co_filename
+    words = [word for folder, of_folder in _WAITS.items() if folder in file for word in of_folder]
+    return bool(words) and any(word in linecache.getline(file, frame.f_lineno) for word in words)

@@ -9,7 +9,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from nemo_prorl.config.sampling_budget import SamplingBudgetConfig
-from nemo_prorl.errors import RolloutError
+from nemo_prorl.errors import PeerLostError
 from nemo_prorl.rollout.collector import Collector
 from nemo_prorl.rollout.scripted_engine import ScriptedEngine
 from nemo_prorl.world import LocalWorld, TorchWorld, World
@@ -72,5 +72,5 @@ def test_two_processes_keep_what_one_keeps_and_stop_together(tmp_path):
         assert rank["tokens"] == [expected[uid] for uid in rank["uids"]]
         assert rank["logprobs"] == [-1.5]
     assert second["error"] == ["RuntimeError", "out of memory"]
-    assert first["error"][0] == RolloutError.__name__
+    assert first["error"][0] == PeerLostError.__name__
     assert "rank 1 failed while sampling" in first["error"][1] and "out of memory" in first["error"][1]

@@ -52,10 +52,10 @@ def test_whoever_waits_for_an_exchange_under_way_waits_for_others():
     rank.start()
     try:
         end = time.monotonic() + 20
-        while "in result" not in where_threads_are(rank.ident)[0] and time.monotonic() < end:
+        while not where_threads_are(rank.ident)[1] and time.monotonic() < end:
             time.sleep(0.01)
         at, waits = where_threads_are(rank.ident)
-        assert "world.py" in at and waits
+        assert "world.py" in at and "in result" in at and waits
     finally:
         lock.release()
         rank.join(20)

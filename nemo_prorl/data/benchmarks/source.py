@@ -27,7 +27,7 @@ from nemo_prorl.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
 
-READING = 1  # raised when records are read otherwise, so that no file of an older reading is taken
+READING = 2  # raised when records are read otherwise, so that no file of an older reading is taken
 AS_THE_SET_SAYS = "as the set says"
 
 Date = Annotated[str, Field(pattern=r"^(\d{4}-\d{2}-\d{2})?$")]  # "": none

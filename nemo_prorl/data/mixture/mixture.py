@@ -176,6 +176,7 @@ class Mixture:
         None when it has come to the end of its last epoch.
         """
         in_vain = repeats = 0
+        repeats_allowed = min(REPEATS_IN_A_ROW, stream.patience)
         for prepared in self._worth_a_look(stream, blend):
             if prepared is None:  # passed over, but it will be drawn again
                 in_vain = 0
@@ -186,7 +187,7 @@ class Mixture:
             in_vain += 1
             if prompt is not None:
                 repeats += 1
-                if stream.name in exhausted or repeats >= REPEATS_IN_A_ROW or in_vain >= stream.patience:
+                if stream.name in exhausted or repeats >= repeats_allowed or in_vain >= stream.patience:
                     exhausted.add(stream.name)
                     self._counts["repeated"] += 1
                     return prompt
@@ -205,8 +206,10 @@ class Mixture:
             if digest is None:
                 prepared = self.ahead.take(stream, position, place)
                 digest = prepared.uid
-                stream.remember_uid(place, digest)
-            if avoided < AVOIDED_IN_A_ROW and self._is_avoided(stream, position, digest, blend):
+                if prepared.fault is None:  # what can't be drawn any more is read at each turn, and nothing to wait for
+                    stream.remember_uid(place, digest)
+            may_be_drawn = prepared is None or prepared.fault is None
+            if may_be_drawn and avoided < AVOIDED_IN_A_ROW and self._is_avoided(stream, position, digest, blend):
                 avoided += 1
                 yield None
                 continue

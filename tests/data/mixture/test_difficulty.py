@@ -10,7 +10,7 @@ from nemo_prorl.data.mixture import Avoidance, Mixture
 from nemo_prorl.data.mixture.difficulty import Observed, PassRates
 from nemo_prorl.data.sources.base import question_key
 from nemo_prorl.data.sources.lines import uid_digest
-from nemo_prorl.errors import CheckpointError
+from nemo_prorl.errors import CheckpointError, DataError
 
 SUMS = [f"{i} + {i}?" for i in range(20)]
 
@@ -137,6 +137,17 @@ def test_a_source_whose_only_usable_row_is_solved_is_not_taken_for_one_without(l
     mixture.observe([("sums-0", (1.0,) * 4)])
     assert mixture.draw(1)[0].uid == "sums-0"
     assert mixture.metrics()["data/solved_prompts"] > 4
+
+
+def test_solved_rows_that_can_not_be_drawn_any_more_are_nothing_to_wait_for(list_source, tokenizer):
+    """All rows are held out since the run was resumed, and half of them were solved before."""
+    rule = Avoidance(solved_at=1.0, min_samples=4, revisit_probability=0.02)
+    exclude = {question_key(question) for question in SUMS}
+    sources = {"a": (list_source(SUMS), 1.0)}
+    mixture = Mixture(sources, tokenizer, seed=3, max_prompt_tokens=200, avoidance=rule, exclude=exclude)
+    mixture.observe([(f"sums-{i}", (1.0,) * 4) for i in range(0, 20, 2)])
+    with pytest.raises(DataError, match="none of 40 rows on end may be drawn"):
+        mixture.draw(1)
 
 
 def test_when_all_are_to_be_avoided_one_is_drawn_after_all(list_source, tokenizer):
