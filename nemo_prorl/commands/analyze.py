@@ -27,7 +27,8 @@ examples:
   prorl analyze evaluations/base evaluations/step_1000 evaluations/final --output analysis --corpus texts/
   prorl analyze evaluations/base evaluations/final --output analysis --infini-gram v4_dolma-v1_7_llama
 
-Exit codes: 0; 3 when evaluations aren't finished, or not of the same problems."""
+Exit codes: 0; 2 when the output can't be written, or no such API is at --infini-gram-url; 3 when evaluations aren't
+finished, or not of the same problems, or a corpus can't be read or asked."""
 
 
 def run(arguments: list[str], *, dry_run: bool) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from nemo_prorl.commands.attempt import attempt
@@ -30,7 +30,7 @@ def with_model(arguments: list[str]) -> list[str]:
     >>> with_model(["models/one", "benchmarks=math"])
     ['model.path="models/one"', 'benchmarks=math']
     """
-    paths = [one for one in arguments if Path(one).is_dir() or ("=" not in one and not one.startswith("~"))]
+    paths = [one for one in arguments if os.path.isdir(one) or ("=" not in one and not one.startswith("~"))]
     if len(paths) > 1:
         raise SettingsError(f"prorl evaluate takes one model at a time; found {', '.join(paths)}")
     escaped = [path.replace("\\", "\\\\").replace('"', '\\"') for path in paths]

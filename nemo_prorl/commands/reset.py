@@ -50,7 +50,8 @@ def run(arguments: list[str], *, dry_run: bool = False) -> int:
 def _is_training(attempt: Attempt) -> bool:
     """By its settings: a training alone has a recipe. An attempt that has just begun may not have written them yet."""
     file = attempt.folder / "config.yaml"
-    return not file.exists() or "recipe" in (yaml.safe_load(file.read_text(encoding="utf-8")) or {})
+    settings = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else None
+    return settings is None or "recipe" in settings
 
 
 def parser() -> argparse.ArgumentParser:

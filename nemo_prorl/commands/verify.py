@@ -23,7 +23,7 @@ from nemo_prorl.data.prompt import DOMAINS, Prompt
 from nemo_prorl.data.sources.jsonl import read_judging, refuse_typos
 from nemo_prorl.data.sources.lines import parsed
 from nemo_prorl.data.trajectory import OUTCOMES, Verdict
-from nemo_prorl.errors import ConfigError, DataError
+from nemo_prorl.errors import UNREAD, ConfigError, DataError
 from nemo_prorl.telemetry.columns import aligned
 from nemo_prorl.verifiers.pool import VerifierPool
 from nemo_prorl.verifiers.sandbox import SandboxSettings
@@ -87,7 +87,7 @@ def run(arguments: list[str], *, dry_run: bool) -> int:
             rewards = _score(rows, pool, output, capacity=options.workers * WAITING_PER_WORKER)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `... | head` has read enough
-            return 0
+            return UNREAD
         print(_table(rewards, pool.drain_metrics()), file=sys.stderr if options.output is None else sys.stdout)
         pool.check_health()
         rows.check()

@@ -87,7 +87,7 @@ class _Held(_Ours, logging.Handler):
         self._records.append(record)
 
     def hand_over(self, files: list[logging.Handler]) -> None:
-        for record in self._records:
+        for record in tuple(self._records):  # another thread may be about to add one
             for file in files:
                 file.handle(record)
 

@@ -163,7 +163,10 @@ def test_what_breaks_the_fork_server_is_named(open_pool, misbehaving):
 @pytest.mark.parametrize("busy", ["with nothing", "in a worker", "in the fork server"])
 def test_a_closed_pool_is_gone_at_once(open_pool, misbehaving, tmp_path, monkeypatch, busy):
     monkeypatch.setattr(process, "CLOSE_SECONDS", 60.0)
-    (tmp_path / "sleeps_at_import.py").write_text("import time\ntime.sleep(60)")
+    is_busy = tmp_path / "is_busy"
+    (tmp_path / "sleeps_at_import.py").write_text(
+        f"import pathlib, time\npathlib.Path({str(is_busy)!r}).touch()\ntime.sleep(60)"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     before = processes().keys()
     pool = open_pool(workers=1, deadline_seconds=60)
@@ -171,6 +174,8 @@ def test_a_closed_pool_is_gone_at_once(open_pool, misbehaving, tmp_path, monkeyp
     if busy != "with nothing":
         pool.submit(misbehaving("Hangs" if busy == "in a worker" else "sleeps_at_import:Any"), "text")
         time.sleep(0.5)
+    while busy == "in the fork server" and not is_busy.exists():
+        time.sleep(0.01)
     begun = time.monotonic()
     pool.close()
     assert time.monotonic() - begun < 20
