@@ -1,7 +1,9 @@
-"""For all tests: a failure is named at once, and what a C compiler made is made once a session, not by each run."""
+"""For all tests: a failure is named at once, what a C compiler made is made once a session, and Ctrl-C is heard."""
 
 import os
+import signal
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        # A shell that starts tests in the background has them, and all that they start, ignore it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(config, "workerinput") or "CC" in os.environ:
         return  # the session's first process has done it for its workers, or somebody has a compiler of his own
     folder = tempfile.TemporaryDirectory(prefix="compiled_")

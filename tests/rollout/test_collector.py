@@ -8,7 +8,7 @@ import pytest
 
 from nemo_prorl.config.sampling_budget import SamplingBudgetConfig
 from nemo_prorl.data.batch import RolloutBatch
-from nemo_prorl.errors import ConfigError, RolloutError, VerifierError
+from nemo_prorl.errors import ConfigError, PeerLostError, RolloutError, VerifierError
 from nemo_prorl.recipe import Stage
 from nemo_prorl.rollout.collector import Collected, Collector
 from nemo_prorl.rollout.engine import RolloutEngine, Sampled
@@ -187,7 +187,7 @@ def test_when_one_rank_fails_all_stop_and_say_why():
 
     first, second = on_ranks(2, run)
     assert isinstance(second, ZeroDivisionError)
-    assert isinstance(first, RolloutError)
+    assert isinstance(first, PeerLostError)
     assert "rank 1 failed while sampling" in str(first) and "boom" in str(first)
 
 
