@@ -11,7 +11,8 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV ?= .venv
-JOBS ?= 2
+# Tests wait a lot, for other processes above all: one more at a time than a small machine has cores.
+JOBS ?= 3
 QUICKSTART ?=
 DEMO ?= runs/demo
 PYTEST ?=
