@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import NoReturn
 
 from nemo_prorl.errors import ProRLError
+from nemo_prorl.patience import ended_within
 from nemo_prorl.telemetry.process_identity import ProcessIdentity
 from nemo_prorl.vigil.stacks import DUMP_SIGNAL
 
@@ -23,15 +24,10 @@ def end_process(error: ProRLError, on_end: Callable[[ProRLError], None]) -> NoRe
 
     `on_end` gets a few seconds, in a thread: the main one may be stuck with a lock that it needs.
     """
-    writing = threading.Thread(target=_quietly, args=(on_end, error), daemon=True)
-    writing.start()
-    writing.join(WRITING_SECONDS)
-    os._exit(error.exit_code)
-
-
-def _quietly(on_end: Callable[[ProRLError], None], error: ProRLError) -> None:
-    with suppress(Exception):
-        on_end(error)
+    try:
+        ended_within(WRITING_SECONDS, partial(on_end, error))
+    finally:  # whatever it raises
+        os._exit(error.exit_code)
 
 
 def force_out(process: ProcessIdentity) -> None:
